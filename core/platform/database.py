@@ -1,0 +1,55 @@
+"""Engine, declarative base and the transaction every service runs in. Synchronous by design."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import DateTime, Engine, MetaData, create_engine, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Session
+
+NAMING = {
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Rows of the service. ``dict`` maps to JSONB, ``datetime`` to ``timestamptz``."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        dict[str, Any]: JSONB,
+        list[dict[str, Any]]: JSONB,
+        list[str]: JSONB,
+        list[int]: JSONB,
+        datetime: DateTime(timezone=True),
+    }
+
+
+def open_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """An engine on ``url`` (``postgresql://…``); connections are checked before use, so a restarted server is survived."""
+    driver_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    return create_engine(
+        driver_url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 5, "application_name": "unlearn"},
+    )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A session that commits when the block ends and rolls back when it raises: the one commit point of loops."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def database_now(tx: Session) -> datetime:
+    """The database's clock (transaction start), by which leases and schedules go."""
+    return tx.execute(text("select now()")).scalar_one()

@@ -1,0 +1,91 @@
+"""Runs, their step ledger and their events."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.platform.database import Base
+
+_ACTIVE = "('queued', 'preparing', 'assessing', 'unlearning', 'evaluating', 'publishing')"
+
+
+class Run(Base):
+    """One execution of unlearning. ``attempt`` counts claims; the lease token fences every write of a worker."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        CheckConstraint(
+            "status in ('queued', 'preparing', 'assessing', 'unlearning', 'evaluating', 'publishing',"
+            " 'succeeded', 'needs_review', 'failed', 'cancelled')",
+            name="status",
+        ),
+        CheckConstraint("mode in ('unlearn', 'assess')", name="mode"),
+        Index(
+            "uq_runs_one_active_per_model",
+            "model_id",
+            unique=True,
+            postgresql_where=text(f"mode = 'unlearn' and status in {_ACTIVE}"),
+        ),
+        Index("ix_runs_queued", "created_at", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_runs_leased", "lease_until", postgresql_where=text("lease_until is not null")),
+        Index("ix_runs_list", "workspace_id", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"))
+    mode: Mapped[str] = mapped_column(server_default="unlearn")
+    status: Mapped[str]
+    base_version: Mapped[int]
+    published_version: Mapped[int | None]
+    policy_name: Mapped[str]
+    policy: Mapped[dict[str, Any]]
+    """The whole policy as it was when the run was planned."""
+    parameters: Mapped[dict[str, Any]]
+    forget_records: Mapped[int]
+    retain_records: Mapped[int]
+    progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    stop_reason: Mapped[str | None]
+    hardness: Mapped[dict[str, Any] | None]
+    metrics: Mapped[dict[str, Any] | None]
+    gates: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
+    staged: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
+    """Files uploaded for the new version while they wait for a decision."""
+    worker: Mapped[dict[str, Any] | None]
+    timings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    error: Mapped[dict[str, Any] | None]
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    lease_owner: Mapped[str | None]
+    lease_token: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    revision: Mapped[int] = mapped_column(server_default="1")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class RunStep(Base):
+    """One row of the step ledger, as the child reported it."""
+
+    __tablename__ = "run_steps"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    row: Mapped[dict[str, Any]]
+
+
+class RunEvent(Base):
+    """One entry of a run's timeline: every move, and progress worth streaming."""
+
+    __tablename__ = "run_events"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    status: Mapped[str]
+    detail: Mapped[dict[str, Any]]
+    at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,199 @@
+"""What one unlearning job is told and what it answers: the only words worker and child share.
+
+The supervisor writes a job to ``job.json`` in a private work folder and starts the child; the child prints one
+JSON object a line on its standard output (``Progress``) and ends by writing ``outcome.json``. No torch here, so the
+supervisor can build and read both without loading it.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+JOB_FILE = "job.json"
+OUTCOME_FILE = "outcome.json"
+SELECTION_FILE = "selection.parquet"
+"""Columns: ``set`` (forget | retain | holdout), ``record_id``, ``file`` (index into ``DatasetSource.files``), ``row``
+(0-based row in that file). Sorted by set, file, row."""
+
+Set = Literal["forget", "retain", "holdout"]
+Task = Literal["image-classification", "causal-lm"]
+Phase = Literal["preparing", "assessing", "unlearning", "evaluating", "publishing"]
+Mode = Literal["unlearn", "assess"]
+StopReason = Literal[
+    "target_reached",
+    "max_steps",
+    "collateral_forgetting_unavoidable",
+    "infeasible",
+    "retain_budget_exhausted",
+    "non_finite",
+    "cancelled",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One immutable object: ``path`` within its folder, absolute ``uri`` (``s3://…`` or ``file:///…``)."""
+
+    path: str
+    uri: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSource:
+    """Where records are read from. ``columns`` as registered (``record_id``, ``image``, ``label``, ``prompt`` …)."""
+
+    format: Literal["parquet", "jsonl"]
+    columns: Mapping[str, Any]
+    files: tuple[StoredFile, ...]
+    fingerprint: str
+    image_shape: tuple[int, int, int] | None = None
+    """Height, width, channels of raw pixel columns."""
+    prompt_template: str = "{prompt} "
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The dial settings of a run; every default is the default policy."""
+
+    method: str = "hamu-q"
+    learning_rate: float = 1e-3
+    """η of the first step; the trust region changes it from there."""
+    quota_ratio: float = 0.5
+    """Q as a share of η·S, in (0, 1)."""
+    quota: str = "gradient_norm"
+    block: str = "tensor"
+    stop_rule: str = "sign_aware"
+    max_steps: int = 200
+    batch_size: int = 128
+    """Records of one retain minibatch."""
+    micro_batch_size: int = 64
+    """Records of one forward pass when the whole forget set is accumulated."""
+    max_grad_norm: float = 1.0
+    forget_target_ratio: float = 0.95
+    """The run has reached its target when the forget loss is at least this share of the holdout loss."""
+    retain_accuracy_budget: float = 0.01
+    """Largest allowed fall of retain accuracy, a share of 1."""
+    max_evaluation_records: int = 10_000
+    """Retain and holdout sets larger than this are evaluated on a seeded sample of this size."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything a child needs; ids and places only, no credentials (those come from its environment)."""
+
+    run_id: str
+    attempt: int
+    mode: Mode
+    task: Task
+    model_files: tuple[StoredFile, ...]
+    dataset: DatasetSource
+    parameters: Parameters
+    publish_uri: str
+    """Folder URI, ending in ``/`` and holding the attempt, under which new weights are uploaded."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` …"""
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One line of the child's standard output."""
+
+    phase: Phase
+    step: int | None = None
+    """Completed optimiser steps, 0 before the first."""
+    max_steps: int | None = None
+    eta_seconds: float | None = None
+    row: Mapping[str, float | int | str | bool | None] | None = None
+    """The step ledger's row of this step, if this line reports one."""
+    hardness: Mapping[str, Any] | None = None
+    """The contract's ``hardness`` block once it has been assessed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a child could not finish. ``retryable``: the same job may succeed later (store away, memory)."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a job: either ``failure`` or measurements, and the staged files if weights were uploaded."""
+
+    stop_reason: StopReason | None = None
+    hardness: Mapping[str, Any] | None = None
+    metrics: Mapping[str, Any] | None = None
+    """``{"before": {...}, "after": {...}}`` as in the contract."""
+    gates: tuple[Mapping[str, Any], ...] = ()
+    staged: tuple[StoredFile, ...] = ()
+    worker: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    forget_records: int = 0
+    retain_records: int = 0
+    failure: Failure | None = None
+
+
+def write_json(path: Path, value: Job | Outcome) -> None:
+    """Write ``value`` so that a reader sees the whole file or none of it."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(dataclasses.asdict(value), allow_nan=False))
+    partial.replace(path)
+
+
+def _files(rows: list[dict[str, Any]]) -> tuple[StoredFile, ...]:
+    return tuple(StoredFile(**row) for row in rows)
+
+
+def read_job(path: Path) -> Job:
+    """Raises ``OSError``, ``ValueError`` or ``TypeError`` when the file is missing or not a job."""
+    raw = json.loads(path.read_text())
+    dataset = raw.pop("dataset")
+    shape = dataset.pop("image_shape")
+    return Job(
+        **{
+            **raw,
+            "model_files": _files(raw["model_files"]),
+            "parameters": Parameters(**raw["parameters"]),
+            "dataset": DatasetSource(
+                **{**dataset, "files": _files(dataset["files"]), "image_shape": tuple(shape) if shape else None}
+            ),
+        }
+    )
+
+
+def read_outcome(path: Path) -> Outcome:
+    """Raises ``OSError``, ``ValueError`` or ``TypeError`` when the file is missing or not an outcome."""
+    raw = json.loads(path.read_text())
+    failure = raw.pop("failure")
+    return Outcome(
+        **{
+            **raw,
+            "gates": tuple(raw["gates"]),
+            "staged": _files(raw["staged"]),
+            "failure": Failure(**failure) if failure else None,
+        }
+    )
+
+
+def progress_line(progress: Progress) -> str:
+    """One line of JSON without the fields that are not set."""
+    fields = {key: value for key, value in dataclasses.asdict(progress).items() if value is not None}
+    return json.dumps(fields, allow_nan=False)
+
+
+def parse_progress(line: str) -> Progress | None:
+    """None for a line that is no progress report (a library's stray print)."""
+    try:
+        raw = json.loads(line)
+        return Progress(**raw) if isinstance(raw, dict) else None
+    except (ValueError, TypeError):
+        return None
