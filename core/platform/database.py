@@ -1,6 +1,6 @@
 """Engine, declarative base and the transaction every service runs in. Synchronous by design."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ClassVar
@@ -32,7 +32,7 @@ class Base(DeclarativeBase):
 
 
 def open_engine(url: str, *, pool_size: int = 10) -> Engine:
-    """An engine on ``url`` (``postgresql://…``); connections are checked before use, so a restarted server is survived."""
+    """An engine on ``url`` (``postgresql://…``); connections are checked, so a restarted server is survived."""
     driver_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
     return create_engine(
         driver_url,
@@ -44,7 +44,7 @@ def open_engine(url: str, *, pool_size: int = 10) -> Engine:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Session]:
+def transaction(engine: Engine) -> Generator[Session]:
     """A session that commits when the block ends and rolls back when it raises: the one commit point of loops."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session

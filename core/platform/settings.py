@@ -20,28 +20,30 @@ class _Section(BaseModel):
 class DatabaseSettings(_Section):
     """Postgres."""
 
-    url: SecretStr | None = Field(None, description="postgresql://user:password@host:5432/name; unset: embedded")
-    pool_size: int = Field(10, ge=1)
+    url: SecretStr | None = Field(default=None, description="postgresql://user:password@host/name; unset: embedded")
+    pool_size: int = Field(default=10, ge=1)
 
 
 class BrokerSettings(_Section):
     """Celery's broker."""
 
-    url: SecretStr | None = Field(None, description="redis://host:6379/0; unset: a directory on this machine")
+    url: SecretStr | None = Field(default=None, description="redis://host:6379/0; unset: a directory on this machine")
 
 
 class StoreSettings(_Section):
     """Object store for uploads and weights."""
 
-    url: str | None = Field(None, description="s3://bucket/prefix or file:///directory; unset: embedded directory")
-    endpoint_url: str | None = Field(None, description="S3 endpoint; unset: AWS")
-    public_endpoint_url: str | None = Field(None, description="S3 endpoint as clients reach it, for presigned URLs")
+    url: str | None = Field(default=None, description="s3://bucket/prefix or file:///dir; unset: embedded")
+    endpoint_url: str | None = Field(default=None, description="S3 endpoint; unset: AWS")
+    public_endpoint_url: str | None = Field(
+        default=None, description="S3 endpoint as clients reach it (presigned URLs)"
+    )
     region: str = "us-east-1"
     access_key_id: str | None = None
     secret_access_key: SecretStr | None = None
     checksum: Literal["when_supported", "when_required"] = "when_required"
-    presign_ttl_s: int = Field(900, ge=1)
-    part_size_bytes: int = Field(64 * 1024 * 1024, ge=5 * 1024 * 1024, description="larger uploads come in parts")
+    presign_ttl_s: int = Field(default=900, ge=1)
+    part_size_bytes: int = Field(default=64 * 1024 * 1024, ge=5 * 1024 * 1024, description="larger files come in parts")
 
 
 class ApiSettings(_Section):
@@ -49,7 +51,7 @@ class ApiSettings(_Section):
 
     host: str = "127.0.0.1"
     port: int = 8000
-    public_url: HttpUrl | None = Field(None, description="address callers use; unset: http://host:port")
+    public_url: HttpUrl | None = Field(default=None, description="address callers use; unset: http://host:port")
     body_limit_bytes: int = 4 * 1024 * 1024
     max_ids_per_request: int = 10_000
 
@@ -57,13 +59,13 @@ class ApiSettings(_Section):
 class SourceSettings(_Section):
     """Where ``source_uri`` may point. ``{workspace}`` in a root stands for the caller's workspace name."""
 
-    roots: tuple[str, ...] = Field((), description='for example ["s3://training/{workspace}/"]')
+    roots: tuple[str, ...] = Field(default=(), description='for example ["s3://training/{workspace}/"]')
 
 
 class DatasetSettings(_Section):
     """Indexing of data sets."""
 
-    index_inline_bytes: int = Field(64 * 1024 * 1024, description="larger data sets index in the background")
+    index_inline_bytes: int = Field(default=64 * 1024 * 1024, description="larger data sets index in the background")
     max_rows: int = 50_000_000
 
 
@@ -79,14 +81,14 @@ class WorkerSettings(_Section):
     """GPU workers and the runs they hold."""
 
     device: str = "auto"
-    threads: int | None = Field(None, ge=1, description="CPU threads of one run; unset: torch's default")
-    lease_ttl_s: float = Field(60.0, gt=0)
-    heartbeat_s: float = Field(10.0, gt=0)
-    poll_s: float = Field(5.0, gt=0, description="workers look for work by themselves this often")
-    run_deadline_s: float = Field(24 * 3600.0, gt=0)
-    cancel_grace_s: float = Field(30.0, gt=0)
-    max_attempts: int = Field(3, ge=1)
-    work_dir: Path | None = Field(None, description="private scratch space; unset: the system's temporary folder")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of one run; unset: torch's default")
+    lease_ttl_s: float = Field(default=60.0, gt=0)
+    heartbeat_s: float = Field(default=10.0, gt=0)
+    poll_s: float = Field(default=5.0, gt=0, description="workers look for work by themselves this often")
+    run_deadline_s: float = Field(default=24 * 3600.0, gt=0)
+    cancel_grace_s: float = Field(default=30.0, gt=0)
+    max_attempts: int = Field(default=3, ge=1)
+    work_dir: Path | None = Field(default=None, description="private scratch space; unset: the temporary folder")
 
     @model_validator(mode="after")
     def _beats_before_expiry(self) -> Self:
@@ -98,20 +100,20 @@ class WorkerSettings(_Section):
 class LoopSettings(_Section):
     """Background loops."""
 
-    poll_s: float = Field(0.5, gt=0)
-    sweep_s: float = Field(300.0, gt=0)
-    orphan_age_s: float = Field(24 * 3600.0, gt=0, description="staged files without a row are removed after this")
+    poll_s: float = Field(default=0.5, gt=0)
+    sweep_s: float = Field(default=300.0, gt=0)
+    orphan_age_s: float = Field(default=24 * 3600.0, gt=0, description="staged files without a row live this long")
 
 
 class WebhookSettings(_Section):
     """Outgoing webhooks."""
 
     schedule_s: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
-    jitter: float = Field(0.2, ge=0, lt=1)
+    jitter: float = Field(default=0.2, ge=0, lt=1)
     timeout_s: float = 15.0
     connect_timeout_s: float = 5.0
-    allow_http: bool = Field(False, description="tests only")
-    allow_networks: tuple[str, ...] = Field((), description='private networks that may be called, e.g. ["10.1.0.0/16"]')
+    allow_http: bool = Field(default=False, description="tests only")
+    allow_networks: tuple[str, ...] = Field(default=(), description="private networks that may be called")
 
 
 class Settings(BaseSettings):
@@ -121,10 +123,10 @@ class Settings(BaseSettings):
         env_prefix="UNLEARN_", env_nested_delimiter="__", frozen=True, extra="ignore", env_file=None
     )
 
-    data_dir: Path = Field(Path(".data"), description="home of everything embedded")
-    secret: SecretStr | None = Field(None, description="at least 32 random characters; unset: generated when embedded")
+    data_dir: Path = Field(default=Path(".data"), description="home of everything embedded")
+    secret: SecretStr | None = Field(default=None, description="32 or more random characters; embedded: generated")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_json: bool | None = Field(None, description="unset: JSON unless on a terminal")
+    log_json: bool | None = Field(default=None, description="unset: JSON unless on a terminal")
     database: DatabaseSettings = DatabaseSettings()
     broker: BrokerSettings = BrokerSettings()
     store: StoreSettings = StoreSettings()

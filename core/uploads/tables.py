@@ -10,7 +10,7 @@ from core.platform.database import Base
 
 
 class Upload(Base):
-    """A set of files a caller announced. ``files``: path, size, sha256, uri and, if multipart, the store's upload id."""
+    """Files a caller announced. ``files``: path, size, sha256, uri and, if multipart, the store's upload id."""
 
     __tablename__ = "uploads"
     __table_args__ = (CheckConstraint("status in ('open', 'complete', 'used', 'expired')", name="status"),)
