@@ -35,9 +35,7 @@ class StoreSettings(_Section):
 
     url: str | None = Field(default=None, description="s3://bucket/prefix or file:///dir; unset: embedded")
     endpoint_url: str | None = Field(default=None, description="S3 endpoint; unset: AWS")
-    public_endpoint_url: str | None = Field(
-        default=None, description="S3 endpoint as clients reach it (presigned URLs)"
-    )
+    public_endpoint_url: str | None = Field(default=None, description="S3 endpoint as clients reach it")
     region: str = "us-east-1"
     access_key_id: str | None = None
     secret_access_key: SecretStr | None = None

