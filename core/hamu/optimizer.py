@@ -1,0 +1,392 @@
+"""HAMU as a ``torch.optim.Optimizer``: assess both gradients, solve, add the step.
+
+>>> optimizer = HAMU(model.parameters(), lr=1e-3, quota_ratio=0.5)
+>>> for batch in retain_loader:
+...     step = optimizer.step(retain_loss=lambda: loss(model, batch), forget_loss=forget_set_closure)
+...     if step.should_stop:
+...         break
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from core.hamu.gram import Layout, add_combination, gram, lay_out
+from core.hamu.hardness import Hardness, StopRule, measure
+from core.hamu.ledger import Assessment, Step
+from core.hamu.quota import RULES, QuotaRule
+from core.hamu.solve import Branch, Problem, Solver, ratio, solve
+
+Variant = Literal["q", "u"]
+Block = Literal["tensor", "layer", "model"]
+Closure = Callable[[], Tensor]
+Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]]
+
+CLIP_EPSILON = 1e-6
+"""Added to a norm before it divides ``max_grad_norm``, as ``torch.nn.utils.clip_grad_norm_`` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Partition:
+    """How the T tensors that take part are stored and which of the L blocks each belongs to."""
+
+    layout: Layout
+    block_of: Tensor
+    """(T,) block of a tensor."""
+    members: Tensor | None
+    """(L, T) float64, 1 where a tensor belongs to a block; None when each is a block of its own."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """The gradients of the latest assessment, and the weights they belong to."""
+
+    weights: list[Tensor]
+    retain: list[Tensor | None]
+    forget: list[Tensor | None]
+    partition: _Partition
+    applied: Step | None = None
+    before: list[Tensor] | None = None
+    """Copies of the weights before that step, if retracting has to be exact."""
+
+
+class HAMU(torch.optim.Optimizer):
+    """Hardness-aware multi-objective unlearning (arXiv 2606.02119), exact in every block.
+
+    With r and f the gradients of the retain and the forget loss, each block of weights takes the step Δ with
+
+    * variant ``"q"``: the least r·Δ subject to f·Δ ≥ Q and ‖Δ‖ ≤ R (a promised forget gain);
+    * variant ``"u"``: the greatest f·Δ subject to -r·Δ ≥ Q and ‖Δ‖ ≤ R (a promised retain improvement).
+
+    params: parameters, or (name, parameter) pairs as ``named_parameters()`` gives them. Duplicates count once; what
+        does not require a gradient when a step is assessed takes no part in it.
+    lr: η. Read from ``param_groups[0]["lr"]`` at every step, so schedulers work. R_i = η‖r_i‖ (``"u"``: η‖f_i‖).
+    quota_ratio: Q as a share of the most a step can gain (η·S), in [0, 1]; also in ``param_groups[0]``.
+    quota: how Q is shared among blocks: a name in ``quota.RULES`` or a function.
+    block: one problem a tensor, a layer (tensors of one module; needs names) or for the whole model.
+    radius: fixed total radius in units of weight instead of η‖r‖; shared as R_i ∝ ‖r_i‖. η then has no influence.
+    radius_scope: ``"block"`` gives every block the whole ``radius``: L blocks may then move √L times as far.
+    max_grad_norm: each gradient is scaled down to this norm first; None leaves them alone.
+    stop_rule: ``"sign_aware"`` stops when Q/η exceeds C; ``"two_sided"`` is the published form; ``"none"``.
+    stop_slack: stop this share of S earlier.
+    on_infeasible: ``"stop"`` leaves the weights alone when a block's quota is out of its reach; ``"clip"`` takes the
+        longest allowed step towards it and says so in the ledger.
+    fixed_quota: Q itself, in units of the clipped loss, instead of ``quota_ratio``.
+    exact_retract: keep a copy of the weights so that ``retract`` restores every bit; without, it subtracts the step
+        again and each weight comes back to within a rounding.
+    inner: optimizer that receives -Δ/η as gradient and moves the weights itself. The promise then holds only as far
+        as it follows that direction, retracting needs ``exact_retract``, and a step waits for the device.
+    solver: the solution of a block's problem; replaced only to reproduce the published code.
+
+    Memory: one set of gradients on top of what training needs, kept from ``assess`` until the next ``assess`` or
+    ``release``. A step does not wait for the device unless its results are read.
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        *,
+        quota_ratio: float = 0.5,
+        variant: Variant = "q",
+        quota: str | QuotaRule = "gradient_norm",
+        block: Block = "tensor",
+        radius: float | None = None,
+        radius_scope: Literal["total", "block"] = "total",
+        max_grad_norm: float | None = 1.0,
+        stop_rule: StopRule = "sign_aware",
+        stop_slack: float = 0.0,
+        on_infeasible: Literal["stop", "clip"] = "stop",
+        fixed_quota: float | None = None,
+        exact_retract: bool = False,
+        inner: torch.optim.Optimizer | None = None,
+        solver: Solver = solve,
+    ) -> None:
+        _require(lr >= 0, "lr must not be negative")
+        _require(0 <= quota_ratio <= 1, "quota_ratio is a share: between 0 and 1")
+        _require(variant in ("q", "u"), "variant is 'q' or 'u'")
+        _require(block in ("tensor", "layer", "model"), "block is 'tensor', 'layer' or 'model'")
+        _require(callable(quota) or quota in RULES, f"quota is one of {', '.join(RULES)} or a function")
+        _require(radius is None or radius > 0, "radius must be positive")
+        _require(max_grad_norm is None or max_grad_norm > 0, "max_grad_norm must be positive")
+        _require(stop_rule in ("sign_aware", "two_sided", "none"), "stop_rule is 'sign_aware', 'two_sided' or 'none'")
+        names, weights = _named(params)
+        _require(block != "layer" or all(names), "block 'layer' needs names: pass model.named_parameters()")
+        super().__init__(weights, {"lr": lr, "quota_ratio": quota_ratio})
+        _require(len(self.param_groups) == 1, "HAMU takes one group of parameters")
+        self._weights = weights
+        self._block_names = _block_names(names, block)
+        self._variant: Variant = variant
+        self._quota_rule: QuotaRule = RULES[quota] if isinstance(quota, str) else quota
+        self._radius = radius
+        self._radius_scope = radius_scope
+        self._max_grad_norm = max_grad_norm
+        self._stop_rule: StopRule = stop_rule
+        self._stop_slack = stop_slack
+        self._on_infeasible = on_infeasible
+        self._fixed_quota = fixed_quota
+        self._exact_retract = exact_retract
+        self._inner = inner
+        self._solver = solver
+        self._held: _Held | None = None
+        self._partitions: dict[tuple[int, ...], _Partition] = {}
+        self._serial = 0
+
+    def assess(self, *, retain_loss: Closure, forget_loss: Closure) -> Assessment:
+        """Accumulate both gradients and measure the hardness. The weights stay as they are.
+
+        A closure returns its loss (0-d). If that still requires a gradient, ``backward`` is called here; if not, the
+        closure has done so itself, for example in micro-batches, and its gradients are found in ``.grad``.
+        ``.grad`` is empty before, between and after the two calls.
+        """
+        self.release()
+        retain, retain_grads = self._gradients(retain_loss)
+        forget, forget_grads = self._gradients(forget_loss)
+        held = self._hold(retain_grads, forget_grads)
+        parts = gram(held.partition.layout, held.retain, held.forget)
+        norms = parts[:, :2].sum(0).sqrt()
+        clips = self._clip(norms[0]), self._clip(norms[1])
+        self._held, self._serial = held, self._serial + 1
+        return Assessment(
+            retain_loss=retain,
+            forget_loss=forget,
+            gram=_by_block(parts, held.partition),
+            parts=parts,
+            retain_clip=clips[0],
+            forget_clip=clips[1],
+            hardness=self._measure(self._pose(parts, clips, held.partition)),
+            serial=self._serial,
+        )
+
+    def plan(self, assessment: Assessment) -> Step:
+        """The step that ``apply`` would take at the current rate and quota. The weights stay as they are."""
+        held = self._current(assessment)
+        clips = assessment.retain_clip, assessment.forget_clip
+        problem = self._pose(assessment.parts, clips, held.partition)
+        hardness = self._measure(problem)
+        solution = self._solver(problem)
+        rate = self._rate
+        along_forget, along_retain = (
+            (solution.along_constraint, solution.along_objective)
+            if self._variant == "q"
+            else (-solution.along_objective, -solution.along_constraint)
+        )
+        along_forget, along_retain = along_forget * clips[1] * rate, along_retain * clips[0] * rate
+        rr, ff, rf = assessment.parts.unbind(1)
+        squared = along_forget.square() * ff + 2 * along_forget * along_retain * rf + along_retain.square() * rr
+        return Step(
+            assessment=assessment,
+            hardness=hardness,
+            promised_forget_gain=(along_forget * ff + along_retain * rf).sum(),
+            predicted_retain_change=(along_forget * rf + along_retain * rr).sum(),
+            branch=solution.branch,
+            along_forget=along_forget,
+            along_retain=along_retain,
+            radius=problem.radius * rate,
+            quotas=problem.quota * rate,
+            update_norm=squared.clamp(min=0).sum().sqrt(),
+            stop_code=self._stop_code(assessment, hardness, problem, solution.branch),
+            rate=rate,
+        )
+
+    @torch.no_grad()
+    def apply(self, assessment: Assessment) -> Step:
+        """Solve at the current rate and quota and add Δ to the weights, unless the step says to stop.
+
+        Raises ``ValueError`` unless ``assessment`` is the latest and no other step of it is in force.
+        """
+        held = self._current(assessment)
+        if held.applied is not None:
+            raise ValueError("retract the step taken from this assessment before taking another")
+        step = self.plan(assessment)
+        if self._exact_retract:
+            held.before = [weight.detach().clone() for weight in held.weights]
+        if self._inner is None:
+            self._add(held, held.weights, step)
+        elif not bool(step.should_stop) and step.rate > 0:
+            self._hand_over(self._inner, held, step)
+        held.applied = step
+        self._opt_called = True  # what ``Optimizer.step`` leaves behind for the schedulers' order check
+        return step
+
+    @torch.no_grad()
+    def retract(self, step: Step) -> None:
+        """Take the last applied step back. Possible until the next assessment, which drops the gradients.
+
+        Every bit is restored with ``exact_retract``; otherwise each weight to within one rounding of its type.
+        Raises ``ValueError`` if ``step`` is not the one in force, or if an inner optimizer took it and no exact copy
+        was kept. The state of an inner optimizer is not taken back.
+        """
+        held = self._held
+        if held is None or held.applied is not step:
+            raise ValueError("only the last applied step can be retracted, and only before the next assessment")
+        if held.before is not None:
+            for weight, before in zip(held.weights, held.before, strict=True):
+                weight.copy_(before)
+        elif self._inner is not None:
+            raise ValueError("a step of an inner optimizer can be retracted only with exact_retract")
+        else:
+            self._add(held, held.weights, step, sign=-1.0)
+        held.applied = held.before = None
+
+    @torch.no_grad()
+    def step(self, *, retain_loss: Closure, forget_loss: Closure) -> Step:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """``assess`` and ``apply`` in one. If ``should_stop`` is set the weights are as they were."""
+        return self.apply(self.assess(retain_loss=retain_loss, forget_loss=forget_loss))
+
+    def release(self) -> None:
+        """Drop the gradients of the latest assessment; its step can then be neither applied nor retracted."""
+        self._held = None
+        for weight in self._weights:
+            weight.grad = None
+
+    @property
+    def _rate(self) -> float | Tensor:
+        """η; 1 with a fixed radius, on which the learning rate has no influence."""
+        return 1.0 if self._radius is not None else self.param_groups[0]["lr"]
+
+    def _gradients(self, closure: Closure) -> tuple[Tensor, list[Tensor | None]]:
+        """Loss and gradients of a closure; ``.grad`` is handed over, not copied."""
+        with torch.enable_grad():
+            loss = closure()
+            if loss.requires_grad:
+                torch.autograd.backward(loss)
+        gradients = [weight.grad if weight.requires_grad else None for weight in self._weights]
+        for weight in self._weights:
+            weight.grad = None
+        return loss.detach(), gradients
+
+    def _hold(self, retain: list[Tensor | None], forget: list[Tensor | None]) -> _Held:
+        """Keep what has a gradient on either side; the other side then counts as zero."""
+        sides = zip(retain, forget, strict=True)
+        chosen = tuple(i for i, (r, f) in enumerate(sides) if r is not None or f is not None)
+        if not chosen:
+            raise ValueError("neither loss reaches a parameter that requires a gradient")
+        if chosen not in self._partitions:
+            self._partitions[chosen] = self._partition(chosen)
+        return _Held(
+            weights=[self._weights[i] for i in chosen],
+            retain=[retain[i] for i in chosen],
+            forget=[forget[i] for i in chosen],
+            partition=self._partitions[chosen],
+        )
+
+    def _partition(self, chosen: tuple[int, ...]) -> _Partition:
+        layout = lay_out([self._weights[i] for i in chosen])
+        names = [self._block_names[i] for i in chosen]
+        order = {name: index for index, name in enumerate(dict.fromkeys(names))}
+        block_of = torch.tensor([order[name] for name in names])
+        members = torch.arange(len(order))[:, None] == block_of[None, :]
+        device = layout.devices[0]
+        return _Partition(
+            layout=layout,
+            block_of=block_of.to(device),
+            members=None if len(order) == len(names) else members.to(device, torch.float64),
+        )
+
+    def _clip(self, norm: Tensor) -> Tensor:
+        if self._max_grad_norm is None:
+            return torch.ones_like(norm)
+        return (self._max_grad_norm / (norm + CLIP_EPSILON)).clamp(max=1.0)
+
+    def _pose(self, parts: Tensor, clips: tuple[Tensor, Tensor], partition: _Partition) -> Problem:
+        """The problem of every block for a rate of 1, with clipped gradients: (a, b) = (r, f) or (-f, -r)."""
+        rr, ff, rf = parts.unbind(1)
+        rr, ff, rf = rr * clips[0] ** 2, ff * clips[1] ** 2, rf * clips[0] * clips[1]
+        pairs = torch.stack((rr, ff, rf) if self._variant == "q" else (ff, rr, rf), dim=1)
+        aa, bb, ab = _by_block(pairs, partition).unbind(1)
+        objective, nothing = aa.sqrt(), torch.zeros_like(aa)
+        radius = self._radii(objective)
+        free = Problem(objective, bb.sqrt(), ab, radius, nothing, pairs, partition.block_of)
+        return replace(free, quota=self._quota_rule(free) * self._total_quota(free))
+
+    def _radii(self, objective: Tensor) -> Tensor:
+        if self._radius is None:
+            return objective
+        if self._radius_scope == "block":
+            return torch.full_like(objective, self._radius)
+        return self._radius * ratio(objective, objective.square().sum().sqrt())
+
+    def _total_quota(self, problem: Problem) -> Tensor:
+        """Q/η: a share of S, or the fixed quota over the rate."""
+        if self._fixed_quota is None:
+            return problem.reach.sum() * self.param_groups[0]["quota_ratio"]
+        return problem.reach.new_full((), self._fixed_quota) / self._rate
+
+    def _measure(self, problem: Problem) -> Hardness:
+        return measure(problem, rate=self._rate, stop_rule=self._stop_rule, stop_slack=self._stop_slack)
+
+    def _stop_code(self, assessment: Assessment, hardness: Hardness, problem: Problem, branch: Tensor) -> Tensor:
+        """0-d index into ``STOP_REASONS``; the gravest reason wins."""
+        collateral = (hardness.stopping_margin < 0) & (self._stop_rule != "none")
+        wanted = self.param_groups[0]["quota_ratio"] if self._fixed_quota is None else self._fixed_quota
+        infeasible = (problem.quota.sum() == 0) & (wanted > 0)  # no block can gain anything
+        if self._on_infeasible == "stop":
+            infeasible = infeasible | (branch == Branch.INFEASIBLE).any()
+        device = hardness.S.device
+        numbers = (assessment.retain_loss, assessment.forget_loss, assessment.parts.sum())
+        finite = torch.stack([number.to(device, torch.float64) for number in numbers]).isfinite().all()
+        code = torch.where(infeasible, 2, torch.where(collateral, 1, 0))
+        return torch.where(finite, code, 3)
+
+    def _current(self, assessment: Assessment) -> _Held:
+        if self._held is None or assessment.serial != self._serial:
+            raise ValueError("this assessment's gradients are gone: only the latest can be used")
+        return self._held
+
+    def _add(self, held: _Held, targets: list[Tensor], step: Step, *, sign: float | Tensor = 1.0) -> None:
+        add_combination(
+            held.partition.layout,
+            targets,
+            held.retain,
+            held.forget,
+            along_forget=step.along_forget * sign,
+            along_retain=step.along_retain * sign,
+            wanted=~step.should_stop,
+        )
+
+    def _hand_over(self, inner: torch.optim.Optimizer, held: _Held, step: Step) -> None:
+        """Let ``inner`` move the weights along -Δ/η at the rate η."""
+        gradients = [torch.zeros_like(weight) for weight in held.weights]
+        self._add(held, gradients, step, sign=-1.0 / step.rate)
+        for weight, gradient in zip(held.weights, gradients, strict=True):
+            weight.grad = gradient
+        for group in inner.param_groups:
+            group["lr"] = step.rate
+        inner.step()
+        for weight in held.weights:
+            weight.grad = None
+
+
+def _by_block(parts: Tensor, partition: _Partition) -> Tensor:
+    """(L, 3) from (T, 3)."""
+    return parts if partition.members is None else partition.members @ parts
+
+
+def _named(params: Parameters) -> tuple[list[str], list[Tensor]]:
+    """Names ('' where there are none) and parameters, each parameter once."""
+    found: dict[int, tuple[str, Tensor]] = {}
+    for entry in params:
+        if isinstance(entry, dict):
+            raise ValueError("HAMU takes one group of parameters: pass the parameters themselves")
+        name, weight = ("", entry) if isinstance(entry, Tensor) else entry
+        found.setdefault(id(weight), (name, weight))
+    names = [name for name, _ in found.values()]
+    return names, [weight for _, weight in found.values()]
+
+
+def _block_names(names: list[str], block: Block) -> list[str]:
+    """The block that each parameter belongs to."""
+    if block == "model":
+        return ["" for _ in names]
+    if block == "layer":
+        return [name.rpartition(".")[0] for name in names]
+    return [str(index) for index in range(len(names))]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
