@@ -1,0 +1,200 @@
+"""All SQL on records: which there are, what state they are in, whom they are about. Never their content."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+from sqlalchemy import ARRAY, CursorResult, Text, any_, literal, select, text, update
+from sqlalchemy.orm import Session
+
+from core.datasets.errors import RecordNotFound
+from core.datasets.lifecycle import COMES_FROM, RecordState
+from core.datasets.selection import ROWS_AT_ONCE, SelectionWriter
+from core.datasets.tables import Record
+from core.unlearning.job import Set
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRef:
+    """A record as others refer to it."""
+
+    record_id: str
+    split: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Which of the ids asked for exist. ``found`` in the order asked, each once; ``unknown``: positions asked."""
+
+    found: tuple[RecordRef, ...]
+    unknown: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionCounts:
+    """How many records a selection holds."""
+
+    forget: int
+    retain: int
+    holdout: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """One record to insert; ``row`` counts from 0 within its file."""
+
+    record_id: str
+    subject_id: str | None
+    split: str
+    row: int
+
+
+class DuplicateRecord(Exception):
+    """An id was there before. ``position`` in the rows that were being inserted."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+class Records:
+    """Records as seen by one transaction."""
+
+    def __init__(self, tx: Session) -> None:
+        self._tx = tx
+
+    def get(self, dataset_id: str, record_id: str) -> Record:
+        """Raises ``RecordNotFound``."""
+        found = self._tx.get(Record, (dataset_id, record_id)) if "\0" not in record_id else None
+        if found is None:
+            raise RecordNotFound("The data set has no record of this id.")
+        return found
+
+    def resolve(self, dataset_id: str, record_ids: Sequence[str]) -> Resolution:
+        """Look ids up, in one query however many they are."""
+        wanted = {record_id: None for record_id in record_ids if "\0" not in record_id}
+        rows = self._tx.execute(_refs(dataset_id).where(Record.record_id == any_(_texts(wanted))))
+        refs = {row.record_id: RecordRef(row.record_id, row.split, row.state) for row in rows}
+        return Resolution(
+            tuple(refs[record_id] for record_id in wanted if record_id in refs),
+            tuple(i for i, record_id in enumerate(record_ids) if record_id not in refs),
+        )
+
+    def of_subjects(self, dataset_id: str, subject_ids: Sequence[str]) -> tuple[RecordRef, ...]:
+        """Every record about one of the subjects, by record id; unknown subjects have none."""
+        wanted = [subject for subject in subject_ids if "\0" not in subject]
+        rows = self._tx.execute(
+            _refs(dataset_id).where(Record.subject_id == any_(_texts(wanted))).order_by(Record.record_id)
+        )
+        return tuple(RecordRef(row.record_id, row.split, row.state) for row in rows)
+
+    def of_identities(self, dataset_id: str, identities: Sequence[tuple[str, bytes]]) -> tuple[RecordRef, ...]:
+        """Every record with one of the (type, digest of ``identity_digest``) pairs, by record id."""
+        rows = self._tx.execute(
+            text(
+                "select distinct r.record_id, r.split, r.state from record_identities i"
+                " join unnest(cast(:types as text[]), cast(:digests as bytea[])) as wanted(type, digest)"
+                " on i.type = wanted.type and i.digest = wanted.digest"
+                " join records r on r.dataset_id = i.dataset_id and r.record_id = i.record_id"
+                " where i.dataset_id = :dataset_id order by r.record_id"
+            ),
+            {
+                "dataset_id": dataset_id,
+                "types": [kind for kind, _ in identities],
+                "digests": [digest for _, digest in identities],
+            },
+        )
+        return tuple(RecordRef(row.record_id, row.split, row.state) for row in rows)
+
+    def lock(self, dataset_id: str, record_ids: Sequence[str]) -> tuple[RecordRef, ...]:
+        """Lock the rows until the transaction ends, in one order for everybody; their states as they are now."""
+        rows = self._tx.execute(
+            _refs(dataset_id)
+            .where(Record.record_id == any_(_texts(record_ids)))
+            .order_by(Record.record_id)
+            .with_for_update()
+        )
+        return tuple(RecordRef(row.record_id, row.split, row.state) for row in rows)
+
+    def mark(self, dataset_id: str, record_ids: Sequence[str], state: RecordState | str) -> int:
+        """Move records to ``state`` from where that is allowed, and leave the others; how many moved."""
+        done = self._tx.execute(
+            update(Record)
+            .where(
+                Record.dataset_id == dataset_id,
+                Record.record_id == any_(_texts(record_ids)),
+                Record.state.in_(COMES_FROM[RecordState(state)]),
+            )
+            .values(state=RecordState(state))
+            .execution_options(synchronize_session=False)
+        )
+        return cast("CursorResult[Any]", done).rowcount
+
+    def write_selection(self, dataset_id: str, forget_ids: Sequence[str], path: Path) -> SelectionCounts:
+        """Write which rows are forgotten, retained and held out (``core.unlearning.job.SELECTION_FILE``).
+
+        forget: those of ``forget_ids`` that were trained on. retain: active training records not among
+        ``forget_ids``. holdout: active test records not among them. Memory use does not grow with the data set.
+        """
+        wanted = frozenset(forget_ids)
+        with SelectionWriter(path) as writer:
+            counts = {kind: self._write_set(writer, kind, dataset_id, wanted) for kind in _SETS}
+        return SelectionCounts(**counts)
+
+    def _write_set(self, writer: SelectionWriter, kind: Set, dataset_id: str, forget_ids: frozenset[str]) -> int:
+        result = self._tx.execute(
+            text(f"{_PLACES} {_SETS[kind]} order by r.file, r.row"),
+            {"dataset_id": dataset_id, "ids": list(forget_ids)} if kind == "forget" else {"dataset_id": dataset_id},
+            execution_options={"yield_per": ROWS_AT_ONCE},
+        )
+        portions = cast("Iterable[Sequence[tuple[str, int, int]]]", result.partitions(ROWS_AT_ONCE))
+        if kind == "forget":
+            return sum(writer.write(kind, rows) for rows in portions)
+        # Left out here and not by a join: planned without statistics, as after indexing, that can be quadratic.
+        return sum(writer.write(kind, [row for row in rows if row[0] not in forget_ids]) for rows in portions)
+
+    def copy_in(self, dataset_id: str, file: int, rows: Sequence[IndexRow]) -> None:
+        """Insert records by COPY. Raises ``DuplicateRecord``, after which the transaction can only be rolled back."""
+        columns = "dataset_id, record_id, subject_id, split, file, row"
+        try:
+            self._copy(
+                f"copy records ({columns}) from stdin",
+                ((dataset_id, row.record_id, row.subject_id, row.split, file, row.row) for row in rows),
+            )
+        except psycopg.errors.UniqueViolation as error:
+            line = re.search(r"records\D*(\d+)", error.diag.context or "")  # "COPY records, line 17"
+            raise DuplicateRecord(int(line[1]) - 1 if line else 0) from None
+
+    def copy_identities(self, dataset_id: str, kind: str, digests: Iterable[tuple[str, bytes]]) -> None:
+        """Insert keyed digests of identities by COPY, as (record id, digest)."""
+        self._copy(
+            "copy record_identities (dataset_id, type, digest, record_id) from stdin",
+            ((dataset_id, kind, digest, record_id) for record_id, digest in digests),
+        )
+
+    def _copy(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        connection = cast("psycopg.Connection[Any]", self._tx.connection().connection.driver_connection)
+        with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+
+_PLACES = "select r.record_id, r.file, r.row from records r where r.dataset_id = :dataset_id and"
+_SETS: Mapping[Set, str] = {
+    "forget": "r.split = 'train' and r.record_id = any(cast(:ids as text[]))",
+    "holdout": "r.split = 'test' and r.state = 'active'",
+    "retain": "r.split = 'train' and r.state = 'active'",
+}
+"""In the order in which the sets are written."""
+
+
+def _refs(dataset_id: str) -> Any:
+    return select(Record.record_id, Record.split, Record.state).where(Record.dataset_id == dataset_id)
+
+
+def _texts(values: Iterable[str]) -> Any:
+    return literal(list(values), ARRAY(Text))
