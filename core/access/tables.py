@@ -62,6 +62,7 @@ class AuditEvent(Base):
     __table_args__ = (
         UniqueConstraint("workspace_id", "sequence"),
         Index("ix_audit_events_object", "workspace_id", "object_id"),
+        Index("ix_audit_events_list", "workspace_id", "at", "id"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

@@ -50,6 +50,7 @@ class WebhookDelivery(Base):
     __table_args__ = (
         CheckConstraint("status in ('pending', 'delivered', 'exhausted', 'discarded')", name="status"),
         Index("ix_webhook_deliveries_due", "next_attempt_at", postgresql_where=text("status = 'pending'")),
+        Index("ix_webhook_deliveries_endpoint", "endpoint_id", "message_id"),
     )
 
     message_id: Mapped[str] = mapped_column(ForeignKey("webhook_messages.id"), primary_key=True)

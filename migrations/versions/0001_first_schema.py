@@ -77,6 +77,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_audit_events')),
     sa.UniqueConstraint('workspace_id', 'sequence', name=op.f('uq_audit_events_workspace_id_sequence'))
     )
+    op.create_index('ix_audit_events_list', 'audit_events', ['workspace_id', 'at', 'id'], unique=False)
     op.create_index('ix_audit_events_object', 'audit_events', ['workspace_id', 'object_id'], unique=False)
     op.create_table('datasets',
     sa.Column('id', sa.String(), nullable=False),
@@ -274,6 +275,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('message_id', 'endpoint_id', name=op.f('pk_webhook_deliveries'))
     )
     op.create_index('ix_webhook_deliveries_due', 'webhook_deliveries', ['next_attempt_at'], unique=False, postgresql_where=sa.text("status = 'pending'"))
+    op.create_index('ix_webhook_deliveries_endpoint', 'webhook_deliveries', ['endpoint_id', 'message_id'], unique=False)
     op.create_table('deletion_targets',
     sa.Column('request_id', sa.String(), nullable=False),
     sa.Column('model_id', sa.String(), nullable=False),
@@ -399,6 +401,7 @@ def downgrade() -> None:
     op.drop_index('ix_deletion_targets_run', table_name='deletion_targets', postgresql_where=sa.text('run_id is not null'))
     op.drop_index('ix_deletion_targets_pending', table_name='deletion_targets', postgresql_where=sa.text("status = 'pending'"))
     op.drop_table('deletion_targets')
+    op.drop_index('ix_webhook_deliveries_endpoint', table_name='webhook_deliveries')
     op.drop_index('ix_webhook_deliveries_due', table_name='webhook_deliveries', postgresql_where=sa.text("status = 'pending'"))
     op.drop_table('webhook_deliveries')
     op.drop_index('ix_records_subject', table_name='records', postgresql_where=sa.text('subject_id is not null'))
@@ -426,6 +429,7 @@ def downgrade() -> None:
     op.drop_index('ix_datasets_indexing', table_name='datasets', postgresql_where=sa.text("status = 'indexing'"))
     op.drop_table('datasets')
     op.drop_index('ix_audit_events_object', table_name='audit_events')
+    op.drop_index('ix_audit_events_list', table_name='audit_events')
     op.drop_table('audit_events')
     op.drop_index(op.f('ix_api_keys_workspace_id'), table_name='api_keys')
     op.drop_table('api_keys')

@@ -1,0 +1,116 @@
+"""The web application: routers, middleware order, what all requests share."""
+
+import functools
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine
+from starlette.middleware import Middleware
+
+from api import errors, openapi
+from api.deps import Database
+from api.metrics import RequestMetrics
+from api.middleware import AccessLog, JsonBody, LastResort, RequestId, SecurityHeaders
+from api.routes import (
+    access,
+    audit,
+    datasets,
+    deletion_requests,
+    documentation,
+    health,
+    models,
+    policies,
+    runs,
+    storage,
+    uploads,
+    webhook_endpoints,
+)
+from core.platform.clock import Clock, utc_now
+from core.platform.database import open_engine
+from core.platform.objects import ObjectStore, open_store
+from core.platform.secrets import Keyring
+from core.platform.settings import Settings
+
+ROUTES: Final = (
+    access,
+    audit,
+    policies,
+    uploads,
+    storage,
+    datasets,
+    models,
+    deletion_requests,
+    runs,
+    webhook_endpoints,
+    health,
+    documentation,
+)
+
+
+def create_app(
+    settings: Settings, engine: Engine | None = None, store: ObjectStore | None = None, clock: Clock = utc_now
+) -> FastAPI:
+    """The service's web application on these settings. An engine or store that is given is not closed at the end.
+
+    Raises ``ValueError`` when the settings name no database or secret (``core.platform.embedded.resolve`` fills them).
+    """
+    if settings.secret is None:
+        raise ValueError("UNLEARN_SECRET is not set")
+    own_engine = engine is None
+    engine = engine or _engine_of(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        yield
+        if own_engine:
+            engine.dispose()
+
+    registry = CollectorRegistry()
+    app = FastAPI(
+        title="Unlearning service",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        middleware=_middlewares(settings, RequestMetrics(registry)),
+    )
+    app.state.settings = settings
+    app.state.base_url = settings.public_url
+    app.state.keyring = Keyring(settings.secret.get_secret_value().encode())
+    app.state.clock = clock
+    app.state.metrics = registry
+    app.state.database = Database(engine, connections=2 * settings.database.pool_size)
+    app.state.store = _store_of(settings, store)
+    errors.install(app)
+    for module in ROUTES:
+        app.include_router(module.router)
+    openapi.install(app)
+    return app
+
+
+def _engine_of(settings: Settings) -> Engine:
+    if settings.database.url is None:
+        raise ValueError("UNLEARN_DATABASE__URL is not set")
+    return open_engine(settings.database.url.get_secret_value(), pool_size=settings.database.pool_size)
+
+
+def _store_of(settings: Settings, store: ObjectStore | None) -> Callable[[], ObjectStore]:
+    # Opened on first use: the process starts, and says so, while the store is away.
+    return functools.cache(lambda: store if store is not None else open_store(settings))
+
+
+def _middlewares(settings: Settings, metrics: RequestMetrics) -> list[Middleware]:
+    """From the outermost inwards. Every answer, 500 included, passes through all that stand before ``LastResort``."""
+    url = settings.public_url
+    return [
+        Middleware(RequestId),
+        Middleware(AccessLog, metrics=metrics),
+        Middleware(SecurityHeaders, https=url.startswith("https://")),
+        Middleware(JsonBody, limit_bytes=settings.api.body_limit_bytes, base_url=url),
+        Middleware(LastResort, base_url=url),
+    ]

@@ -1,0 +1,114 @@
+"""The OpenAPI 3.1 document: FastAPI's, with servers, tags and the webhooks section."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.errors import MEDIA_TYPE as PROBLEM
+from api.errors import meaning
+from core.webhooks.catalogue import CATALOGUE, EventType
+
+TAGS: Final[Mapping[str, str]] = {
+    "deletion requests": "Ask that records or people be unlearned, and follow what becomes of it.",
+    "runs": "Executions of unlearning: progress, step ledger, hardness, metrics.",
+    "models": "Models, their immutable versions and the aliases that point at versions.",
+    "data sets": "Training records of models.",
+    "uploads": "Ways to bring files in.",
+    "storage": "Links to files, where objects are kept in a directory.",
+    "policies": "How deletions are carried out.",
+    "webhooks": "Where to tell what has happened.",
+    "access": "API keys.",
+    "audit": "Who did what.",
+    "health": "Whether the service works.",
+}
+
+_DESCRIPTION: Final = """
+Deletion requests in, verifiably unlearned model versions out.
+
+* **Credentials**: an API key as `Authorization: Bearer`, as `X-API-Key`, or by Basic with the key id as user.
+* **Errors** are `application/problem+json` (RFC 9457); every `type` is a page under [/problems](/problems).
+* **Repeating**: creating POSTs take an `Idempotency-Key`; the first answer is kept for 24 hours.
+* **Lists** answer `{"data", "next_cursor", "has_more"}` and a `Link` header; `?limit=` is 1 to 200.
+* **Long work** answers 202 with `Location` and `Retry-After`; poll with `If-None-Match`, or send `Prefer: wait=30`.
+* Every answer has an `X-Request-Id`; yours is taken if it is 8 to 128 letters, digits, `.`, `_` or `-`.
+"""
+
+
+def install(app: FastAPI) -> None:
+    """Let ``app.openapi()`` give the document; it is made once."""
+    app.openapi = functools.cache(lambda: document(app))  # type: ignore[method-assign]
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The document of everything that ``app`` serves."""
+    made = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary="Machine unlearning as a service.",
+        description=_DESCRIPTION.strip(),
+        routes=app.routes,
+        tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+        servers=[{"url": app.state.base_url}],
+    )
+    made["webhooks"] = {event.type: _webhook(event) for event in CATALOGUE}
+    _only_problem_documents(made)
+    _list_examples(made["components"]["schemas"])
+    return made
+
+
+def _webhook(event: EventType) -> dict[str, Any]:
+    body = {"schema": event.message_schema(), "example": event.message_example()}
+    return {
+        "post": {
+            "operationId": f"webhook_{event.type.replace('.', '_')}",
+            "summary": event.summary,
+            "description": event.description,
+            "tags": ["webhooks"],
+            "parameters": [
+                _header("webhook-id", "id of the message, the same on every retry"),
+                _header("webhook-timestamp", "Unix seconds of this attempt"),
+                _header("webhook-signature", "`v1,` and the base64 HMAC-SHA-256 of `<id>.<timestamp>.<body>`"),
+            ],
+            "requestBody": {"required": True, "content": {"application/json": body}},
+            "responses": {
+                "2XX": {"description": "Taken. Anything else is tried again by schedule; 410 disables the endpoint."}
+            },
+        }
+    }
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": True, "description": description, "schema": {"type": "string"}}
+
+
+def _only_problem_documents(made: dict[str, Any]) -> None:
+    """Errors are problem documents only: FastAPI also lists the model as plain JSON, and its own validation error."""
+    for path in made["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                content = response.get("content", {})
+                if PROBLEM in content:
+                    content.pop("application/json", None)
+                elif status == "422":
+                    operation["responses"][status] = _INVALID
+    for unused in ("HTTPValidationError", "ValidationError"):
+        made["components"]["schemas"].pop(unused, None)
+
+
+_INVALID: Final[Mapping[str, Any]] = {
+    "description": meaning(422),
+    "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}},
+}
+
+
+def _list_examples(schemas: dict[str, Any]) -> None:
+    """The example of a list is made of its items'."""
+    for schema in schemas.values():
+        items = schema.get("properties", {}).get("data", {}).get("items", {}).get("$ref", "")
+        examples = schemas.get(items.rpartition("/")[2], {}).get("examples")
+        if examples and not schema.get("examples"):
+            rest = {"next_cursor": None, "has_more": False} if "next_cursor" in schema["properties"] else {}
+            schema["examples"] = [{"data": examples[:1], **rest}]

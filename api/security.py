@@ -1,0 +1,58 @@
+"""The credential that a request carries, in any of the three spellings."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Literal
+
+from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBase, HTTPBearer, SecurityBase
+from fastapi.security.base import SecurityBase as Scheme
+
+from core.access.service import Credential, Unauthenticated
+
+
+class _Documented(Scheme):
+    """A scheme in the OpenAPI document. It checks nothing: ``credential_of`` reads all three in one place."""
+
+    def __init__(self, name: Literal["bearer", "apiKey", "basic"], model: SecurityBase) -> None:
+        self.scheme_name = name
+        self.model = model
+
+    async def __call__(self) -> None:
+        """Nothing to do."""
+
+
+BEARER = _Documented("bearer", HTTPBearer(description="`Authorization: Bearer unl_live_…`"))
+HEADER = _Documented(
+    "apiKey", APIKey.model_validate({"name": "X-API-Key", "in": APIKeyIn.header, "description": "`X-API-Key: unl_…`"})
+)
+BASIC = _Documented("basic", HTTPBase(scheme="basic", description="user: key id (`key_…`); password: the key"))
+
+
+def credential_of(headers: Mapping[str, str]) -> Credential:
+    """The credential in the headers. Raises ``Unauthenticated`` when there is none or it cannot be read."""
+    authorization = headers.get("authorization")
+    if authorization is None:
+        given = headers.get("x-api-key")
+        if given is None:
+            raise Unauthenticated("Send an API key: Authorization: Bearer, X-API-Key, or Basic with the key id.")
+        return Credential.of_text(given.strip())
+    scheme, _, value = authorization.partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return Credential.of_text(value.strip())
+        case "basic":
+            return _of_basic(value.strip())
+        case _:
+            raise Unauthenticated("The scheme of Authorization must be Bearer or Basic.")
+
+
+def _of_basic(value: str) -> Credential:
+    try:
+        pair = base64.b64decode(value, validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        raise Unauthenticated("The Basic credential cannot be read.") from None
+    key_id, _, secret = pair.partition(":")
+    if not pair.isprintable():
+        raise Unauthenticated("The Basic credential cannot be read.")
+    return Credential.of_pair(key_id, secret)

@@ -1,0 +1,106 @@
+"""Creating calls that may be repeated: the first answer is kept and given again.
+
+A key is one workspace's, for one method and path. The record is written in the transaction that creates the object.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from core.access.repository import IdempotencyRecords
+from core.access.tables import IdempotencyRecord
+from core.platform.errors import Conflict, DomainError, InvalidInput
+from core.platform.secrets import Keyring
+
+KEPT_FOR: Final = timedelta(hours=24)
+_PURPOSE: Final = "idempotency"
+
+
+class StillRunning(Conflict):
+    """The call that came first with this Idempotency-Key has not ended yet."""
+
+    code = "idempotency_in_progress"
+    retry_after_s = 1
+
+
+class KeyReused(InvalidInput):
+    """The Idempotency-Key has been used before with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class BadIdempotencyKey(DomainError):
+    """The Idempotency-Key header is not 1 to 255 printable ASCII characters, quoted or not."""
+
+    code = "bad_idempotency_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is to be done once."""
+
+    workspace_id: str
+    method: str
+    path: str
+    key: str
+    body: bytes
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the body."""
+        return hashlib.sha256(self.body).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered: status, the headers that belong to it, and the body's bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def begin(tx: Session, call: Call, *, keyring: Keyring, at: datetime) -> Answer | None:
+    """The answer given before, or None: then the key is the caller's until the transaction ends.
+
+    Raises ``StillRunning`` while another transaction holds the key, ``KeyReused`` for another body under it.
+    """
+    records = IdempotencyRecords(tx)
+    if not records.try_lock(call.workspace_id, call.method, call.path, call.key):
+        raise StillRunning("The first call with this Idempotency-Key is still running.")
+    record = records.get(call.workspace_id, call.method, call.path, call.key)
+    if record is None:
+        return None
+    if record.created_at <= at - KEPT_FOR:
+        records.remove(record)
+        return None
+    if not hmac.compare_digest(record.fingerprint, call.fingerprint):
+        raise KeyReused("This Idempotency-Key was used with another body.")
+    return Answer(record.status, record.headers, keyring.open(_PURPOSE, record.body))
+
+
+def remember(tx: Session, call: Call, answer: Answer, *, keyring: Keyring, at: datetime) -> None:
+    """Keep the answer for ``KEPT_FOR``. The body is sealed: it may hold a secret that is shown once."""
+    IdempotencyRecords(tx).add(
+        IdempotencyRecord(
+            workspace_id=call.workspace_id,
+            method=call.method,
+            path=call.path,
+            key=call.key,
+            fingerprint=call.fingerprint,
+            status=answer.status,
+            headers=dict(answer.headers),
+            body=keyring.seal(_PURPOSE, answer.body),
+            created_at=at,
+        )
+    )
+
+
+def expire(tx: Session, *, at: datetime) -> int:
+    """Remove the answers that need not be kept any longer; says how many there were."""
+    return IdempotencyRecords(tx).expire(at - KEPT_FOR)

@@ -1,0 +1,145 @@
+"""What a policy says. Every default here is the built-in ``default`` policy."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from core.platform.errors import InvalidInput, Problem
+from core.unlearning.job import Parameters
+
+METHODS: Final = ("hamu-q",)
+QUOTA_RULES: Final = ("gradient_norm", "uniform", "softmax")
+BLOCKS: Final = ("tensor", "layer", "model")
+STOP_RULES: Final = ("sign_aware", "two_sided", "none")
+STOP_REASONS: Final = (
+    "max_steps",
+    "collateral_forgetting_unavoidable",
+    "infeasible",
+    "retain_budget_exhausted",
+    "non_finite",
+)
+"""Endings that a policy may send to a person; ``target_reached`` and ``cancelled`` need no decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How deletions of a model are carried out."""
+
+    parameters: Parameters = field(default_factory=Parameters)
+    batch_window_s: float = 0
+    """A pending request waits up to this long for others, to be unlearned with them in one run."""
+    production_follows: bool = False
+    """Whether publishing moves the alias ``production`` along with ``latest``."""
+    needs_review_on: tuple[str, ...] = ("collateral_forgetting_unavoidable", "infeasible", "retain_budget_exhausted")
+    """Stop reasons after which a person decides whether the result is published."""
+    retention_days: int = 30
+    """How long the files of a superseded version are kept."""
+
+
+def as_json(policy: Policy) -> dict[str, Any]:
+    """The policy as it is stored and shown."""
+    return {**dataclasses.asdict(policy), "needs_review_on": list(policy.needs_review_on)}
+
+
+def from_json(raw: Mapping[str, Any]) -> Policy:
+    """The policy of a stored or submitted object; what it leaves out is the default.
+
+    Raises ``InvalidInput`` that points at each unknown field and each value out of range.
+    """
+    problems = _unknown(raw, Policy, "")
+    if not isinstance(raw.get("parameters", {}), Mapping):
+        raise _refused([Problem("/parameters", "wrong_type", "An object is needed.")])
+    parameters: dict[str, Any] = {**raw.get("parameters", {})}
+    problems += _unknown(parameters, Parameters, "/parameters")
+    for name, value in parameters.items():
+        problems += _checked(f"/parameters/{name}", value, _PARAMETERS.get(name))
+    for name, value in raw.items():
+        problems += _checked(f"/{name}", value, _FIELDS.get(name))
+    if problems:
+        raise _refused(problems)
+    own = {name: value for name, value in raw.items() if name != "parameters"}
+    if "needs_review_on" in own:
+        own["needs_review_on"] = tuple(own["needs_review_on"])
+    return Policy(parameters=Parameters(**parameters), **own)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    says: str
+    holds: Callable[[Any], bool]
+
+
+def _number(low: float, high: float, *, open_ends: bool = False) -> _Rule:
+    def holds(value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return low < value < high if open_ends else low <= value <= high
+
+    between = "between, but not at," if open_ends else "from"
+    return _Rule(f"A number {between} {low:g} {'and' if open_ends else 'to'} {high:g} is needed.", holds)
+
+
+def _whole(low: int, high: int) -> _Rule:
+    def holds(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+    return _Rule(f"A whole number from {low} to {high} is needed.", holds)
+
+
+def _one_of(choices: tuple[str, ...]) -> _Rule:
+    return _Rule(f"One of {', '.join(choices)} is needed.", lambda value: isinstance(value, str) and value in choices)
+
+
+def _some_of(choices: tuple[str, ...]) -> _Rule:
+    def holds(value: Any) -> bool:
+        return isinstance(value, list | tuple) and all(one in choices for one in value)  # pyright: ignore[reportUnknownVariableType]
+
+    return _Rule(f"A list of {', '.join(choices)} is needed.", holds)
+
+
+_PARAMETERS: Final[Mapping[str, _Rule]] = {
+    "method": _one_of(METHODS),
+    "learning_rate": _number(0, 10, open_ends=True),
+    "quota_ratio": _number(0, 1, open_ends=True),
+    "quota": _one_of(QUOTA_RULES),
+    "block": _one_of(BLOCKS),
+    "stop_rule": _one_of(STOP_RULES),
+    "max_steps": _whole(1, 100_000),
+    "batch_size": _whole(1, 65_536),
+    "micro_batch_size": _whole(1, 65_536),
+    "max_grad_norm": _number(0, 1e6, open_ends=True),
+    "forget_target_ratio": _number(0, 10, open_ends=True),
+    "retain_accuracy_budget": _number(0, 1),
+    "max_evaluation_records": _whole(1, 10_000_000),
+    "seed": _whole(0, 2**63 - 1),
+}
+_FIELDS: Final[Mapping[str, _Rule]] = {
+    "batch_window_s": _number(0, 30 * 86_400),
+    "production_follows": _Rule("true or false is needed.", lambda value: isinstance(value, bool)),
+    "needs_review_on": _some_of(STOP_REASONS),
+    "retention_days": _whole(0, 36_500),
+}
+
+
+def _unknown(raw: Mapping[str, Any], shape: type[Policy] | type[Parameters], where: str) -> list[Problem]:
+    known = {one.name for one in dataclasses.fields(shape)}
+    return [
+        Problem(f"{where}/{_escaped(name)}", "unknown_field", "There is no such setting.")
+        for name in raw
+        if name not in known
+    ]
+
+
+def _checked(pointer: str, value: Any, rule: _Rule | None) -> list[Problem]:
+    if rule is None or rule.holds(value):
+        return []
+    return [Problem(pointer, "out_of_range", rule.says)]
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _refused(problems: list[Problem]) -> InvalidInput:
+    return InvalidInput("The policy is not acceptable.", problems)

@@ -1,0 +1,173 @@
+"""Every type of event there is, with the shape of its ``data``."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from core.platform.errors import InvalidInput, Problem
+
+API_VERSION: Final = "v1"
+
+_TEXT: Final = {"type": "string"}
+_TIME: Final = {"type": "string", "format": "date-time"}
+_COUNT: Final = {"type": "integer", "minimum": 0}
+_NUMBER_OR_NULL: Final = {"type": ["integer", "null"]}
+_TEXT_OR_NULL: Final = {"type": ["string", "null"]}
+_TEXTS: Final = {"type": "array", "items": _TEXT}
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One type. ``required`` fields are always in ``data``; more may be added."""
+
+    type: str
+    summary: str
+    description: str
+    required: Mapping[str, Any]
+    optional: Mapping[str, Any]
+    example: Mapping[str, Any]
+
+    def data_schema(self) -> dict[str, Any]:
+        """JSON Schema of ``data``."""
+        properties = {**self.required, **self.optional}
+        return {"type": "object", "properties": properties, "required": sorted(self.required)}
+
+    def message_schema(self) -> dict[str, Any]:
+        """JSON Schema of the whole message."""
+        properties = {
+            "id": {**_TEXT, "description": "same as webhook-id"},
+            "type": {"const": self.type},
+            "timestamp": {**_TIME, "description": "when it happened"},
+            "api_version": {"const": API_VERSION},
+            "test": {"type": "boolean", "description": "true when nothing has happened and this is only a test"},
+            "data": self.data_schema(),
+        }
+        return {"type": "object", "properties": properties, "required": sorted(properties)}
+
+    def message_example(self) -> dict[str, Any]:
+        """A whole message as an example."""
+        return {
+            "id": "msg_01k9d3v6m2q8r4t6w8y0a2c4e6",
+            "type": self.type,
+            "timestamp": "2031-03-01T11:12:40.120Z",
+            "api_version": API_VERSION,
+            "test": False,
+            "data": dict(self.example),
+        }
+
+
+_REQUEST: Final = "del_01k9d3v6m2q8r4t6w8y0a2c4e6"
+_RUN: Final = "run_01k9d3v6m2q8r4t6w8y0a2c4e6"
+
+
+def _of_request(name: str, happened: str, status: str) -> EventType:
+    return EventType(
+        f"deletion_request.{name}",
+        f"A deletion request {happened}",
+        "Fetch the request by its id for everything else. Late events have a lower `sequence`.",
+        {"id": _TEXT, "status": _TEXT, "sequence": _COUNT},
+        {
+            "external_id": _TEXT_OR_NULL,
+            "status_detail": _TEXT,
+            "record_count": _COUNT,
+            "models": _TEXTS,
+            "run_ids": _TEXTS,
+            "url": _TEXT,
+        },
+        {"id": _REQUEST, "status": status, "external_id": "PRIV-1042", "record_count": 12, "sequence": 3},
+    )
+
+
+def _of_run(name: str, happened: str, status: str) -> EventType:
+    return EventType(
+        f"run.{name}",
+        f"A run {happened}",
+        "Fetch the run by its id for hardness, metrics and the step ledger.",
+        {"id": _TEXT, "model": _TEXT, "status": _TEXT, "sequence": _COUNT},
+        {
+            "base_version": _COUNT,
+            "published_version": _NUMBER_OR_NULL,
+            "stop_reason": _TEXT_OR_NULL,
+            "forget_records": _COUNT,
+            "attempt": _COUNT,
+            "deletion_request_ids": _TEXTS,
+            "url": _TEXT,
+        },
+        {"id": _RUN, "model": "digits-classifier", "status": status, "base_version": 1, "sequence": 5},
+    )
+
+
+def _of_version(name: str, happened: str, state: str) -> EventType:
+    return EventType(
+        f"model_version.{name}",
+        f"A model version {happened}",
+        "Fetch the version for its files and digests.",
+        {"id": _TEXT, "model": _TEXT, "version": _COUNT},
+        {"parent_version": _NUMBER_OR_NULL, "run_id": _TEXT_OR_NULL, "state": _TEXT, "sequence": _COUNT, "url": _TEXT},
+        {"id": "mv_01k9d3v6m2q8r4t6w8y0a2c4e6", "model": "digits-classifier", "version": 2, "state": state},
+    )
+
+
+CATALOGUE: Final = (
+    _of_request("created", "was accepted", "pending"),
+    _of_request("started", "is being worked on", "in_progress"),
+    _of_request("needs_attention", "waits for a person's decision", "needs_review"),
+    _of_request("completed", "is done: every model has forgotten", "completed"),
+    _of_request("cancelled", "was cancelled", "cancelled"),
+    _of_request("failed", "failed", "failed"),
+    _of_run("started", "has begun", "preparing"),
+    _of_run("needs_review", "waits for a person's decision", "needs_review"),
+    _of_run("succeeded", "succeeded", "succeeded"),
+    _of_run("failed", "failed", "failed"),
+    _of_run("cancelled", "was cancelled", "cancelled"),
+    _of_version("published", "was published", "active"),
+    _of_version("retired", "was superseded", "retired"),
+    EventType(
+        "certificate.issued",
+        "A certificate was issued",
+        "Fetch it by its id as JSON, JWS or HTML.",
+        {"id": _TEXT},
+        {"run_id": _TEXT, "deletion_request_ids": _TEXTS, "url": _TEXT},
+        {"id": "crt_01k9d3v6m2q8r4t6w8y0a2c4e6", "run_id": _RUN, "deletion_request_ids": [_REQUEST]},
+    ),
+    EventType(
+        "webhook_endpoint.disabled",
+        "Another webhook endpoint was disabled",
+        "It answered 410. Messages that waited for it were discarded; enable it again with PATCH.",
+        {"id": _TEXT, "reason": _TEXT},
+        {},
+        {"id": "whe_01k9d3v6m2q8r4t6w8y0a2c4e6", "reason": "gone"},
+    ),
+    EventType("ping", "A test", "Sent on request only.", {}, {}, {}),
+)
+_BY_TYPE: Final = {event.type: event for event in CATALOGUE}
+
+
+def event_type(name: str) -> EventType | None:
+    """The type of that name."""
+    return _BY_TYPE.get(name)
+
+
+def check_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
+    """``patterns`` without duplicates, in order. Raises ``InvalidInput`` for one that can match no event."""
+    given = list(patterns)
+    problems = [
+        Problem(f"/events/{index}", "unknown_event", "No event is of this type; prefixes look like run.*")
+        for index, pattern in enumerate(given)
+        if not any(matches([pattern], event.type) for event in CATALOGUE)
+    ]
+    if problems:
+        raise InvalidInput("Some events do not exist.", problems)
+    return tuple(dict.fromkeys(given))
+
+
+def matches(patterns: Iterable[str], name: str) -> bool:
+    """Whether an endpoint with these patterns wants events of this type; no patterns: all."""
+    wanted = list(patterns)
+    return not wanted or any(_one(pattern, name) for pattern in wanted)
+
+
+def _one(pattern: str, name: str) -> bool:
+    if pattern == "*":
+        return True
+    return name.startswith(pattern[:-1]) if pattern.endswith(".*") else pattern == name
