@@ -1,0 +1,259 @@
+"""Deletion requests on the wire."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic.config import JsonDict
+
+from api.errors import ProblemOut
+from api.schemas.common import Time, TimeIn, WireIn, WireOut
+from core.deletions.commands import Identity, RequestView, SubmitDeletion
+from core.deletions.tables import DeletionEvent, DeletionRequest
+
+_METADATA_BYTES = 4096
+_LONGEST_HOLD_S = 30 * 24 * 3600
+_REQUEST = "del_01k9d3v6m2q8r4t6w8y0a2c4e6"
+_RUN = "run_01k9d3v6m2q8r4t6w8y0a2c4e6"
+
+Status = Literal["pending", "in_progress", "needs_review", "completed", "failed", "cancelled"]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+_ASKED: JsonDict = {
+    "model": "digits-classifier",
+    "record_ids": ["r-17", "r-99"],
+    "subject_ids": ["writer-03"],
+    "reason": "gdpr_art_17",
+    "external_id": "PRIV-1042",
+}
+_ANSWER: JsonDict = {
+    "id": _REQUEST,
+    "status": "in_progress",
+    "status_detail": "running",
+    "models": ["digits-classifier"],
+    "record_count": 12,
+    "already_erased": 0,
+    "reason": "gdpr_art_17",
+    "external_id": "PRIV-1042",
+    "policy": None,
+    "metadata": {},
+    "run_ids": [_RUN],
+    "certificate_ids": [],
+    "hold_until": None,
+    "due_at": "2031-03-31T00:00:00.000Z",
+    "created_at": "2031-03-01T11:12:40.120Z",
+    "updated_at": "2031-03-01T11:12:41.020Z",
+    "started_at": "2031-03-01T11:12:41.020Z",
+    "finished_at": None,
+    "error": None,
+    "status_url": f"https://unlearn.example/v1/deletion-requests/{_REQUEST}",
+}
+
+
+def _small(metadata: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(metadata).encode()) > _METADATA_BYTES:
+        raise ValueError(f"metadata may have at most {_METADATA_BYTES} bytes as JSON")
+    return metadata
+
+
+class IdentityIn(WireIn):
+    """Something that identifies a person. The value is looked up by a keyed digest and not kept."""
+
+    type: Short = Field(examples=["email"])
+    value: Id = Field(examples=["a@b.example"], repr=False)
+
+
+class DeletionRequestIn(WireIn):
+    """What is to be unlearned: name records, subjects or identities, in any combination."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_ASKED]})
+
+    model: Short | None = Field(None, description="unset: every model that was trained on the records")
+    dataset: Short | None = Field(None, description="unset: the model's; without a model, every data set is searched")
+    record_ids: list[Id] = Field(default_factory=list[Id])
+    subject_ids: list[Id] = Field(default_factory=list[Id])
+    identities: list[IdentityIn] = Field(default_factory=list[IdentityIn])
+    reason: Short = "unspecified"
+    external_id: Short | None = Field(None, description="your own id of this request; unique in the workspace")
+    due_at: TimeIn | None = Field(None, description="by when the law wants it done")
+    hold_seconds: float = Field(0, ge=0, le=_LONGEST_HOLD_S, description="wait this long before any work begins")
+    policy: Short | None = Field(None, description="unset: the model's")
+    metadata: Annotated[dict[str, Any], AfterValidator(_small)] = Field(
+        {}, description="kept as it is; no personal data"
+    )
+
+    def to_command(self) -> SubmitDeletion:
+        """What the service is told."""
+        return SubmitDeletion(
+            model=self.model,
+            dataset=self.dataset,
+            record_ids=tuple(self.record_ids),
+            subject_ids=tuple(self.subject_ids),
+            identities=tuple(Identity(one.type, one.value) for one in self.identities),
+            reason=self.reason,
+            external_id=self.external_id,
+            due_at=self.due_at,
+            hold_seconds=self.hold_seconds,
+            policy=self.policy,
+            metadata=self.metadata,
+        )
+
+
+class FailureOut(WireOut):
+    """Why it failed, in words to act on."""
+
+    code: str
+    message: str
+
+
+class DeletionRequestOut(WireOut):
+    """A deletion request. `status` has few values and keeps them; `status_detail` says more and may grow."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_ANSWER]})
+
+    id: str
+    status: Status
+    status_detail: str = Field(
+        description="held, queued, running, waiting_for_review, done, failed, cancelled", examples=["running"]
+    )
+    models: list[str]
+    record_count: int = Field(description="records that this request erases")
+    already_erased: int = Field(description="records named that had been erased before")
+    reason: str
+    external_id: str | None
+    policy: str | None
+    metadata: dict[str, Any]
+    run_ids: list[str] = Field(description="oldest first")
+    certificate_ids: list[str]
+    hold_until: Time | None
+    due_at: Time | None
+    created_at: Time
+    updated_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+    error: FailureOut | None
+    status_url: str
+
+    @classmethod
+    def of(cls, view: RequestView, *, base_url: str, at: datetime) -> Self:
+        """The request as it is at ``at``."""
+        row = view.request
+        return cls(
+            id=row.id,
+            status=row.status,  # pyright: ignore[reportArgumentType]
+            status_detail=detail_of(row, at),
+            models=list(view.models),
+            record_count=row.record_count,
+            already_erased=row.already_erased,
+            reason=row.reason,
+            external_id=row.external_id,
+            policy=row.policy,
+            metadata=row.metadata_,
+            run_ids=list(view.run_ids),
+            certificate_ids=list(view.certificate_ids),
+            hold_until=row.hold_until,
+            due_at=row.due_at,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            error=_failure(view.error),
+            status_url=f"{base_url}/v1/deletion-requests/{row.id}",
+        )
+
+
+def detail_of(request: DeletionRequest, at: datetime) -> str:
+    """The detail as it is at ``at``: a hold ends by itself, without anybody writing it down."""
+    over = request.hold_until is not None and request.hold_until <= at
+    return "queued" if over and request.status_detail == "held" else request.status_detail
+
+
+def _failure(error: Mapping[str, Any] | None) -> FailureOut | None:
+    if error is None:
+        return None
+    return FailureOut(code=str(error.get("code", "failed")), message=str(error.get("message", "The request failed.")))
+
+
+class DeletionEventOut(WireOut):
+    """One thing that happened to a request."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "sequence": 2,
+                    "type": "started",
+                    "status": "in_progress",
+                    "actor": "system",
+                    "detail": {"run_id": _RUN},
+                    "at": "2031-03-01T11:12:41.020Z",
+                }
+            ]
+        }
+    )
+
+    sequence: int
+    type: str
+    status: Status
+    actor: str = Field(description="a key's id, or `system`")
+    detail: dict[str, Any]
+    at: Time
+
+    @classmethod
+    def of(cls, event: DeletionEvent) -> Self:
+        """One line of the timeline."""
+        return cls.model_validate(event)
+
+
+class TimelineOut(WireOut):
+    """Everything that happened to a request, in order."""
+
+    data: list[DeletionEventOut]
+
+
+class DecisionIn(WireIn):
+    """A person's decision."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"comment": "Retain loss is acceptable."}]})
+
+    comment: Annotated[str, StringConstraints(max_length=2000)] = ""
+
+
+class BatchIn(WireIn):
+    """Up to 1,000 requests. Each is judged by itself, so an item's own mistakes are in its result."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"requests": [_ASKED]}]})
+
+    requests: Annotated[
+        list[Any],
+        Field(min_length=1, max_length=1000),
+        WithJsonSchema(
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 1000,
+                "items": {"$ref": "#/components/schemas/DeletionRequestIn"},
+            }
+        ),
+    ]
+
+
+class BatchResultOut(WireOut):
+    """What became of one item: a request (`status` 202) or a problem."""
+
+    status: int
+    request: DeletionRequestOut | None = None
+    problem: ProblemOut | None = None
+
+
+class BatchOut(WireOut):
+    """One result for each item, in order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"results": [{"status": 202, "request": _ANSWER, "problem": None}]}]}
+    )
+
+    results: list[BatchResultOut]

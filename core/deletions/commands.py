@@ -1,0 +1,65 @@
+"""What callers ask of this slice, and what it answers: plain values, no rows and no wire formats."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from core.deletions.tables import DeletionRequest
+from core.platform.errors import DomainError
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Something that identifies a person, as the caller knows it. The value is never stored."""
+
+    type: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitDeletion:
+    """A deletion request as asked for. ``model`` and ``dataset`` are names; without them everything is searched."""
+
+    model: str | None = None
+    dataset: str | None = None
+    record_ids: tuple[str, ...] = ()
+    subject_ids: tuple[str, ...] = ()
+    identities: tuple[Identity, ...] = ()
+    reason: str = "unspecified"
+    external_id: str | None = None
+    due_at: datetime | None = None
+    hold_seconds: float = 0
+    policy: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class ListFilter:
+    """What a list of requests is narrowed to; ``model``, ``subject`` and ``external_id`` match exactly."""
+
+    status: str | None = None
+    model: str | None = None
+    external_id: str | None = None
+    subject: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestView:
+    """A request with what belongs to it: model names, its runs in order, certificates, and why it failed."""
+
+    request: DeletionRequest
+    models: tuple[str, ...]
+    run_ids: tuple[str, ...]
+    certificate_ids: tuple[str, ...]
+    error: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What became of one item of a batch: the request, or why there is none."""
+
+    view: RequestView | None = None
+    error: DomainError | None = None

@@ -1,0 +1,105 @@
+"""What can go wrong with deletion requests."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.platform.errors import AlreadyExists, DependencyDown, InvalidInput, NotFound, Problem
+
+_SHOWN = 20
+
+
+class RequestNotFound(NotFound):
+    """No such deletion request in the caller's workspace."""
+
+    code = "deletion_request_not_found"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"There is no deletion request {request_id}.")
+
+
+class EmptySelection(InvalidInput):
+    """The request names no record, subject or identity."""
+
+    code = "empty_selection"
+
+    def __init__(self) -> None:
+        super().__init__("Name at least one record id, subject id or identity.")
+
+
+class TooManyIds(InvalidInput):
+    """The request names more than one request may."""
+
+    code = "too_many_ids"
+
+    def __init__(self, given: int, limit: int) -> None:
+        super().__init__(f"{given} ids are named; one request takes at most {limit}. Split it, or send a batch.")
+
+
+class UnknownRecords(InvalidInput):
+    """Some record ids are in no data set that was searched; the first 20 are pointed at."""
+
+    code = "unknown_records"
+
+    def __init__(self, positions: Sequence[int]) -> None:
+        problems = [
+            Problem(f"/record_ids/{position}", "unknown_record", "No such record id in the data set.")
+            for position in positions[:_SHOWN]
+        ]
+        super().__init__(f"{len(positions)} of the record ids are unknown.", problems)
+
+
+class WrongDataset(InvalidInput):
+    """The named data set is not the one that the named model was trained on."""
+
+    code = "wrong_dataset"
+
+    def __init__(self) -> None:
+        detail = "The model was not trained on this data set."
+        super().__init__(detail, [Problem("/dataset", "wrong_dataset", detail)])
+
+
+class NoVersion(InvalidInput):
+    """The named model has no version yet, so there is nothing to unlearn from."""
+
+    code = "no_version"
+
+    def __init__(self) -> None:
+        detail = "The model has no version yet: register its weights first."
+        super().__init__(detail, [Problem("/model", "no_version", detail)])
+
+
+class DatasetIndexing(DependencyDown):
+    """A data set that the request is about is still being indexed: its records cannot be looked up completely."""
+
+    code = "dataset_indexing"
+
+    def __init__(self) -> None:
+        super().__init__("A data set is still being indexed; try again shortly.")
+
+
+class DatasetUnusable(InvalidInput):
+    """The data set's index could not be built, so it has no records to delete."""
+
+    code = "dataset_failed"
+
+    def __init__(self) -> None:
+        detail = "The data set could not be indexed: register it again."
+        super().__init__(detail, [Problem("/dataset", "dataset_failed", detail)])
+
+
+class ExternalIdTaken(AlreadyExists):
+    """Another request of the workspace has this external id."""
+
+    code = "external_id_taken"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"Deletion request {request_id} already has this external_id.")
+
+
+class DeletionFailed(InvalidInput):
+    """The deletion request has failed, and the caller wants that as an error."""
+
+    code = "deletion_request_failed"
+
+    def __init__(self, error: Mapping[str, Any]) -> None:
+        super().__init__(str(error.get("message", "The deletion request has failed.")))

@@ -1,0 +1,291 @@
+"""All SQL about deletion requests, their records, targets and timelines."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ARRAY, Select, String, and_, bindparam, exists, func, insert, literal, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from core.access.repository import advisory_number
+from core.datasets.tables import Dataset, Record
+from core.deletions.commands import ListFilter
+from core.deletions.errors import RequestNotFound
+from core.deletions.lifecycle import OPEN, Status
+from core.deletions.tables import DeletionEvent, DeletionRecord, DeletionRequest, DeletionTarget
+from core.platform.paging import Page, Slice, keyset, page_of
+from core.registry.tables import Model, ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Which states the requests have that cover one record."""
+
+    record_id: str
+    statuses: frozenset[str]
+
+
+def _array(values: Collection[str]) -> Any:
+    """One bound array instead of one bound value an id: the statement stays the same at any length."""
+    return bindparam(None, list(values), ARRAY(String))
+
+
+class Requests:
+    """Deletion requests of any workspace; the caller names the workspace where it matters."""
+
+    def __init__(self, tx: Session) -> None:
+        self._tx = tx
+
+    def serialise(self, workspace_id: str) -> None:
+        """Let one transaction at a time change which records of the workspace are to be erased.
+
+        Whoever changes record states takes this first (after a run's row, if it holds one). So states that were read
+        stay true, no rows need be locked one by one, and two such transactions can never wait for each other,
+        whatever the order of their ids. Released at the end of ``tx``.
+        """
+        self._tx.execute(select(func.pg_advisory_xact_lock(advisory_number("erasure", workspace_id))))
+
+    def add(self, request: DeletionRequest, targets: Sequence[DeletionTarget]) -> None:
+        """Insert a request and its targets."""
+        self._tx.add(request)
+        self._tx.flush()
+        self._tx.add_all(targets)
+        self._tx.flush()
+
+    def cover(self, request_id: str, dataset_id: str, record_ids: Collection[str]) -> None:
+        """Insert the records that a request covers, in one statement."""
+        ids = select(literal(request_id), literal(dataset_id), func.unnest(_array(sorted(record_ids))))
+        self._tx.execute(insert(DeletionRecord).from_select(["request_id", "dataset_id", "record_id"], ids))
+
+    def get_for(self, workspace_id: str, request_id: str) -> DeletionRequest:
+        """Raises ``RequestNotFound``, also for another workspace's request."""
+        found = self._tx.scalar(
+            select(DeletionRequest).where(
+                DeletionRequest.id == request_id, DeletionRequest.workspace_id == workspace_id
+            )
+        )
+        if found is None:
+            raise RequestNotFound(request_id)
+        return found
+
+    def by_external_id(self, workspace_id: str, external_id: str) -> DeletionRequest | None:
+        """The workspace's request with that external id."""
+        return self._tx.scalar(
+            select(DeletionRequest).where(
+                DeletionRequest.workspace_id == workspace_id, DeletionRequest.external_id == external_id
+            )
+        )
+
+    def lock(self, request_ids: Collection[str]) -> Sequence[DeletionRequest]:
+        """Lock the requests, in order of id, and read them as they are now."""
+        statement = (
+            select(DeletionRequest)
+            .where(DeletionRequest.id.in_(list(request_ids)))
+            .order_by(DeletionRequest.id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+        return self._tx.scalars(statement).all()
+
+    def targets(self, request_id: str) -> Sequence[DeletionTarget]:
+        """The request's targets as they are now. Lock the request first to change them."""
+        statement = (
+            select(DeletionTarget)
+            .where(DeletionTarget.request_id == request_id)
+            .order_by(DeletionTarget.model_id)
+            .execution_options(populate_existing=True)
+        )
+        return self._tx.scalars(statement).all()
+
+    def of_run(self, run_id: str) -> Sequence[str]:
+        """Ids of the requests whose targets a run has taken last, in order."""
+        statement = select(DeletionTarget.request_id).where(DeletionTarget.run_id == run_id)
+        return self._tx.scalars(statement.order_by(DeletionTarget.request_id)).all()
+
+    def take_pending(self, model_id: str, policy: str | None) -> Sequence[str]:
+        """Lock the requests with a due, pending target on the model; ids in order.
+
+        Requests that another transaction is changing (a cancellation) are left out: they are seen next time.
+        """
+        statement = (
+            select(DeletionRequest.id)
+            .join(DeletionTarget, DeletionTarget.request_id == DeletionRequest.id)
+            .where(
+                DeletionTarget.model_id == model_id,
+                DeletionTarget.status == Status.PENDING,
+                DeletionRequest.status.in_(OPEN),
+                DeletionRequest.policy.is_not_distinct_from(policy),
+                or_(DeletionRequest.hold_until.is_(None), DeletionRequest.hold_until <= func.now()),
+            )
+            .order_by(DeletionRequest.id)
+            .with_for_update(of=[DeletionRequest.__table__, DeletionTarget.__table__], skip_locked=True)
+        )
+        return self._tx.scalars(statement).all()
+
+    def forget_ids(self, model_id: str, request_ids: Collection[str]) -> Sequence[str]:
+        """Records that the requests want forgotten and the model has seen: train records not yet unlearned from it."""
+        covered, done, target = DeletionRecord, aliased(DeletionRecord), aliased(DeletionTarget)
+        unlearned = exists().where(
+            done.dataset_id == covered.dataset_id,
+            done.record_id == covered.record_id,
+            target.request_id == done.request_id,
+            target.model_id == model_id,
+            target.status == Status.COMPLETED,
+        )
+        statement = (
+            select(covered.record_id)
+            .join(Record, and_(Record.dataset_id == covered.dataset_id, Record.record_id == covered.record_id))
+            .join(Model, Model.dataset_id == covered.dataset_id)
+            .where(Model.id == model_id, covered.request_id.in_(list(request_ids)), Record.split == "train", ~unlearned)
+            .distinct()
+            .order_by(covered.record_id)
+        )
+        return self._tx.scalars(statement).all()
+
+    def unlearned(
+        self, dataset_id: str, record_ids: Collection[str], model_ids: Collection[str]
+    ) -> Mapping[str, frozenset[str]]:
+        """For each of the records, from which of the models it has been unlearned already."""
+        statement = (
+            select(DeletionRecord.record_id, DeletionTarget.model_id)
+            .join(DeletionTarget, DeletionTarget.request_id == DeletionRecord.request_id)
+            .where(
+                DeletionRecord.dataset_id == dataset_id,
+                DeletionRecord.record_id == func.any(_array(record_ids)),
+                DeletionTarget.model_id.in_(list(model_ids)),
+                DeletionTarget.status == Status.COMPLETED,
+            )
+            .distinct()
+        )
+        found: dict[str, set[str]] = defaultdict(set)
+        for record_id, model_id in self._tx.execute(statement):
+            found[record_id].add(model_id)
+        return {record_id: frozenset(models) for record_id, models in found.items()}
+
+    def coverage(self, request_id: str) -> Mapping[str, Sequence[Coverage]]:
+        """By data set, the request's records that await erasure, each with the states of all requests covering it."""
+        mine, other = DeletionRecord, aliased(DeletionRecord)
+        statement = (
+            select(mine.dataset_id, mine.record_id, func.array_agg(DeletionRequest.status.distinct()))
+            .join(Record, and_(Record.dataset_id == mine.dataset_id, Record.record_id == mine.record_id))
+            .join(other, and_(other.dataset_id == mine.dataset_id, other.record_id == mine.record_id))
+            .join(DeletionRequest, DeletionRequest.id == other.request_id)
+            .where(mine.request_id == request_id, Record.state == "pending_erasure")
+            .group_by(mine.dataset_id, mine.record_id)
+            .order_by(mine.dataset_id, mine.record_id)
+        )
+        found: dict[str, list[Coverage]] = defaultdict(list)
+        for dataset_id, record_id, statuses in self._tx.execute(statement):
+            found[dataset_id].append(Coverage(record_id, frozenset(statuses)))
+        return found
+
+    def searchable(self, workspace_id: str) -> Sequence[Dataset]:
+        """Every data set of the workspace, whatever its status, by id."""
+        return self._tx.scalars(select(Dataset).where(Dataset.workspace_id == workspace_id).order_by(Dataset.id)).all()
+
+    def trained(self, dataset_id: str) -> Sequence[str]:
+        """Ids of the models that were trained on the data set and have a version to unlearn from."""
+        has_version = exists().where(ModelVersion.model_id == Model.id)
+        statement = select(Model.id).where(Model.dataset_id == dataset_id, has_version)
+        return self._tx.scalars(statement.order_by(Model.id)).all()
+
+    def add_event(
+        self, request: DeletionRequest, kind: str, actor: str, detail: Mapping[str, Any], at: datetime
+    ) -> None:
+        """One line of the timeline, numbered by the request's revision."""
+        event = DeletionEvent(
+            request_id=request.id,
+            sequence=request.revision,
+            type=kind,
+            status=request.status,
+            actor=actor,
+            detail=dict(detail),
+            at=at,
+        )
+        self._tx.add(event)
+        self._tx.flush()
+
+    def events(self, request_id: str) -> Sequence[DeletionEvent]:
+        """The timeline in order."""
+        statement = select(DeletionEvent).where(DeletionEvent.request_id == request_id)
+        return self._tx.scalars(statement.order_by(DeletionEvent.sequence)).all()
+
+    def runs_of(self, request_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """For each request the runs that took it, oldest first."""
+        run_id = DeletionEvent.detail["run_id"].as_string()
+        statement = (
+            select(DeletionEvent.request_id, run_id)
+            .where(DeletionEvent.request_id.in_(list(request_ids)), run_id.is_not(None))
+            .order_by(DeletionEvent.request_id, DeletionEvent.sequence)
+        )
+        found: dict[str, dict[str, None]] = defaultdict(dict)
+        for request_id, run in self._tx.execute(statement):
+            found[request_id][run] = None
+        return {request_id: tuple(runs) for request_id, runs in found.items()}
+
+    def models_of(self, request_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """For each request the names of its models."""
+        statement = (
+            select(DeletionTarget.request_id, Model.name)
+            .join(Model, Model.id == DeletionTarget.model_id)
+            .where(DeletionTarget.request_id.in_(list(request_ids)))
+            .order_by(Model.name)
+        )
+        found: dict[str, list[str]] = defaultdict(list)
+        for request_id, name in self._tx.execute(statement):
+            found[request_id].append(name)
+        return found
+
+    def certificates_of(self, request_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """For each request the certificates of the versions that its runs published."""
+        statement = (
+            select(DeletionTarget.request_id, ModelVersion.certificate_id)
+            .join(ModelVersion, ModelVersion.run_id == DeletionTarget.run_id)
+            .where(DeletionTarget.request_id.in_(list(request_ids)), ModelVersion.certificate_id.is_not(None))
+            .order_by(ModelVersion.created_at)
+        )
+        found: dict[str, list[str]] = defaultdict(list)
+        for request_id, certificate_id in self._tx.execute(statement):
+            found[request_id].append(str(certificate_id))
+        return found
+
+    def errors_of(self, request_ids: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
+        """For each failed request, what its timeline says about why."""
+        if not request_ids:
+            return {}
+        statement = (
+            select(DeletionEvent.request_id, DeletionEvent.detail)
+            .where(DeletionEvent.request_id.in_(list(request_ids)), DeletionEvent.status == Status.FAILED)
+            .order_by(DeletionEvent.sequence)
+        )
+        return dict(self._tx.execute(statement).all())
+
+    def page(self, workspace_id: str, wanted: ListFilter, page: Page) -> Slice[DeletionRequest]:
+        """One page of the workspace's requests, newest first."""
+        row = DeletionRequest
+        rows = self._tx.scalars(keyset(_matching(workspace_id, wanted), page, row.created_at, row.id)).all()
+        return page_of(rows, page, lambda found: (found.created_at, found.id))
+
+
+def _matching(workspace_id: str, wanted: ListFilter) -> Select[DeletionRequest]:
+    row = DeletionRequest
+    statement = select(row).where(row.workspace_id == workspace_id)
+    if wanted.status is not None:
+        statement = statement.where(row.status == wanted.status)
+    if wanted.external_id is not None:
+        statement = statement.where(row.external_id == wanted.external_id)
+    if wanted.created_after is not None:
+        statement = statement.where(row.created_at > wanted.created_after)
+    if wanted.created_before is not None:
+        statement = statement.where(row.created_at < wanted.created_before)
+    if wanted.model is not None:
+        named = and_(Model.id == DeletionTarget.model_id, or_(Model.name == wanted.model, Model.id == wanted.model))
+        statement = statement.where(exists().where(DeletionTarget.request_id == row.id, named))
+    if wanted.subject is not None:
+        same = and_(Record.dataset_id == DeletionRecord.dataset_id, Record.record_id == DeletionRecord.record_id)
+        statement = statement.where(
+            exists().where(DeletionRecord.request_id == row.id, same, Record.subject_id == wanted.subject)
+        )
+    return statement

@@ -1,0 +1,116 @@
+"""Which records and which models a request is about."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from core.datasets.identities import identity_digest
+from core.datasets.repository import Datasets, RecordRef, Records
+from core.datasets.tables import Dataset
+from core.deletions.commands import SubmitDeletion
+from core.deletions.errors import DatasetIndexing, DatasetUnusable, NoVersion, UnknownRecords, WrongDataset
+from core.deletions.repository import Requests
+from core.platform.secrets import Keyring
+from core.registry.repository import Models
+from core.registry.tables import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a request touches in one data set. ``pending``: models with work to do; ``settled``: those without."""
+
+    dataset_id: str
+    covered: tuple[RecordRef, ...]
+    already_erased: int
+    pending: tuple[str, ...]
+    settled: tuple[str, ...]
+
+
+def find(tx: Session, *, workspace_id: str, command: SubmitDeletion, keyring: Keyring) -> tuple[Part, ...]:
+    """The parts of a request, one for each data set in which it names records.
+
+    Call it under ``Requests.serialise``, so that the states it reads are still true when they are changed. Raises
+    ``ModelNotFound``, ``DatasetNotFound``, ``WrongDataset``, ``NoVersion``, ``DatasetIndexing``, ``DatasetUnusable``,
+    ``UnknownRecords``.
+    """
+    model = Models(tx).by_name(workspace_id, command.model) if command.model is not None else None
+    if model is not None and model.id not in Requests(tx).trained(model.dataset_id):
+        raise NoVersion
+    datasets = _datasets(tx, workspace_id, command, model)
+    wanted = tuple(dict.fromkeys(command.record_ids))
+    found = {dataset.id: _records(tx, dataset.id, wanted, command, keyring) for dataset in datasets}
+    known = {record_id for records in found.values() for record_id in records}
+    unknown = [at for at, record_id in enumerate(command.record_ids) if record_id not in known]
+    if unknown:
+        raise UnknownRecords(unknown)
+    parts = (_part(tx, dataset.id, found[dataset.id], model) for dataset in datasets)
+    return tuple(part for part in parts if part is not None)
+
+
+def _datasets(tx: Session, workspace_id: str, command: SubmitDeletion, model: Model | None) -> Sequence[Dataset]:
+    if model is None and command.dataset is None:
+        return _usable(Requests(tx).searchable(workspace_id), named=False)
+    named = Datasets(tx).by_name(workspace_id, command.dataset) if command.dataset is not None else None
+    if model is None:
+        return _usable([named] if named is not None else [], named=True)
+    if named is not None and named.id != model.dataset_id:
+        raise WrongDataset
+    return _usable([Datasets(tx).get(model.dataset_id)], named=True)
+
+
+def _usable(datasets: Sequence[Dataset], *, named: bool) -> Sequence[Dataset]:
+    # A person whose records are just being indexed must not be answered with "nothing found".
+    if any(dataset.status == "indexing" for dataset in datasets):
+        raise DatasetIndexing
+    ready = [dataset for dataset in datasets if dataset.status == "ready"]
+    if named and not ready:
+        raise DatasetUnusable
+    return sorted(ready, key=lambda dataset: dataset.id)
+
+
+def _records(
+    tx: Session, dataset_id: str, wanted: Sequence[str], command: SubmitDeletion, keyring: Keyring
+) -> Mapping[str, RecordRef]:
+    records = Records(tx)
+    found: list[RecordRef] = []
+    if wanted:
+        found += records.resolve(dataset_id, wanted).found
+    if command.subject_ids:
+        found += records.of_subjects(dataset_id, list(dict.fromkeys(command.subject_ids)))
+    if command.identities:
+        digests = {(known.type, identity_digest(keyring, known.type, known.value)) for known in command.identities}
+        found += records.of_identities(dataset_id, sorted(digests))
+    return {record.record_id: record for record in found}
+
+
+def _part(tx: Session, dataset_id: str, found: Mapping[str, RecordRef], model: Model | None) -> Part | None:
+    if not found and model is None:
+        return None
+    models = [model.id] if model is not None else Requests(tx).trained(dataset_id)
+    unlearned = Requests(tx).unlearned(dataset_id, list(found), models)
+    open_for = {
+        record.record_id: _models_holding(record, models, unlearned.get(record.record_id, frozenset()))
+        for record in found.values()
+    }
+    covered = tuple(
+        record for record in found.values() if open_for[record.record_id] or _unmarked(record, has_models=bool(models))
+    )
+    pending = {model_id for holding in open_for.values() for model_id in holding}
+    return Part(
+        dataset_id=dataset_id,
+        covered=covered,
+        already_erased=len(found) - len(covered),
+        pending=tuple(model_id for model_id in models if model_id in pending),
+        settled=tuple(model_id for model_id in models if model_id not in pending),
+    )
+
+
+def _models_holding(record: RecordRef, models: Sequence[str], unlearned: frozenset[str]) -> frozenset[str]:
+    """Models that have learnt from the record and not unlearned it. Nobody learns from a held-out record."""
+    return frozenset(models) - unlearned if record.split == "train" else frozenset()
+
+
+def _unmarked(record: RecordRef, *, has_models: bool) -> bool:
+    """Whether a record that no model holds is still to be erased: held out, or of a data set without models."""
+    return record.state != "erased" and (record.split != "train" or not has_models)

@@ -1,0 +1,200 @@
+"""Use cases of deletion requests: submit, cancel, look at. What runs do to them is in ``progress``."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from core.access import audit
+from core.datasets.repository import Records
+from core.deletions import progress
+from core.deletions.commands import ItemResult, ListFilter, RequestView, SubmitDeletion
+from core.deletions.errors import EmptySelection, ExternalIdTaken, TooManyIds
+from core.deletions.lifecycle import IllegalMove, Status, advance_target
+from core.deletions.repository import Requests
+from core.deletions.selection import Part, find
+from core.deletions.tables import DeletionEvent, DeletionRequest, DeletionTarget
+from core.platform.errors import DomainError, IllegalTransition
+from core.platform.ids import new_id
+from core.platform.paging import Page, Slice
+from core.platform.secrets import Keyring
+from core.policies import service as policies
+
+
+def submit(
+    tx: Session, *, workspace_id: str, actor: str, command: SubmitDeletion, keyring: Keyring, max_ids: int, at: datetime
+) -> RequestView:
+    """Accept a request: from the commit on, its records are in no later retain set.
+
+    A request about nobody known, or about records that no model holds, is completed at once. Raises ``EmptySelection``,
+    ``TooManyIds``, ``ExternalIdTaken``, ``PolicyNotFound`` and whatever ``selection.find`` raises.
+    """
+    Requests(tx).serialise(workspace_id)
+    request = _accept(tx, workspace_id, actor, command, keyring, max_ids, at)
+    _note_submitted(tx, request, actor, at)
+    return view(tx, [request])[0]
+
+
+def submit_many(
+    tx: Session,
+    *,
+    workspace_id: str,
+    actor: str,
+    commands: Sequence[SubmitDeletion],
+    keyring: Keyring,
+    max_ids: int,
+    at: datetime,
+) -> Sequence[ItemResult]:
+    """Accept each request by itself; results in order. One that is refused leaves no trace and stops no other."""
+    Requests(tx).serialise(workspace_id)
+    accepted: list[DeletionRequest | DomainError] = []
+    for command in commands:
+        try:
+            with tx.begin_nested():
+                accepted.append(_accept(tx, workspace_id, actor, command, keyring, max_ids, at))
+        except DomainError as error:
+            accepted.append(error)
+    requests = [item for item in accepted if isinstance(item, DeletionRequest)]
+    for request in requests:
+        _note_submitted(tx, request, actor, at)
+    views = {found.request.id: found for found in view(tx, requests)}
+    return [
+        ItemResult(error=item) if isinstance(item, DomainError) else ItemResult(view=views[item.id])
+        for item in accepted
+    ]
+
+
+def cancel(tx: Session, *, workspace_id: str, request_id: str, actor: str, at: datetime) -> RequestView:
+    """Withdraw a pending request: its records are free again unless another request covers them.
+
+    Raises ``RequestNotFound``, or ``IllegalTransition`` once a run has begun or the request has ended.
+    """
+    requests = Requests(tx)
+    requests.get_for(workspace_id, request_id)
+    requests.serialise(workspace_id)
+    (request,) = requests.lock([request_id])
+    for target in requests.targets(request_id):
+        if request.status == Status.PENDING and target.status == Status.PENDING:
+            target.status = advance_target(Status(target.status), Status.CANCELLED, why="cancelled", at=at).after
+    try:
+        progress.enter(tx, request, Status.CANCELLED, kind="cancelled", actor=actor, detail={}, at=at)
+    except IllegalMove as error:
+        raise IllegalTransition(f"The request is {request.status}; only a pending request can be cancelled.") from error
+    audit.note(
+        tx, workspace_id=workspace_id, actor=actor, action="deletion_request.cancelled", object_id=request.id,
+        details={"record_count": request.record_count}, at=at,
+    )  # fmt: skip
+    return view(tx, [request])[0]
+
+
+def get(tx: Session, *, workspace_id: str, request_id: str) -> RequestView:
+    """Raises ``RequestNotFound``."""
+    return view(tx, [Requests(tx).get_for(workspace_id, request_id)])[0]
+
+
+def timeline(tx: Session, *, workspace_id: str, request_id: str) -> Sequence[DeletionEvent]:
+    """Everything that happened to the request, in order. Raises ``RequestNotFound``."""
+    requests = Requests(tx)
+    requests.get_for(workspace_id, request_id)
+    return requests.events(request_id)
+
+
+def search(tx: Session, *, workspace_id: str, wanted: ListFilter, page: Page) -> Slice[RequestView]:
+    """One page of the workspace's requests, newest first."""
+    found = Requests(tx).page(workspace_id, wanted, page)
+    return Slice(tuple(view(tx, found.data)), found.next_cursor, found.has_more)
+
+
+def view(tx: Session, requests: Sequence[DeletionRequest]) -> Sequence[RequestView]:
+    """The requests with what belongs to them, in the same order and a fixed number of queries."""
+    ids = [request.id for request in requests]
+    rows = Requests(tx)
+    models, runs, certificates = rows.models_of(ids), rows.runs_of(ids), rows.certificates_of(ids)
+    errors = rows.errors_of([request.id for request in requests if request.status == Status.FAILED])
+    return [
+        RequestView(
+            request=request,
+            models=tuple(models.get(request.id, ())),
+            run_ids=tuple(runs.get(request.id, ())),
+            certificate_ids=tuple(certificates.get(request.id, ())),
+            error=errors.get(request.id),
+        )
+        for request in requests
+    ]
+
+
+def _accept(
+    tx: Session, workspace_id: str, actor: str, command: SubmitDeletion, keyring: Keyring, max_ids: int, at: datetime
+) -> DeletionRequest:
+    _check_size(command, max_ids)
+    requests = Requests(tx)
+    if command.external_id is not None:
+        taken = requests.by_external_id(workspace_id, command.external_id)
+        if taken is not None:
+            raise ExternalIdTaken(taken.id)
+    if command.policy is not None:
+        policies.effective(tx, workspace_id, command.policy)
+    parts = find(tx, workspace_id=workspace_id, command=command, keyring=keyring)
+    request = _opened(workspace_id, command, parts, at)
+    requests.add(request, _targets(request.id, parts))
+    for part in parts:
+        _cover(tx, request.id, part)
+    progress.announce(tx, request, kind="created", actor=actor, detail={"record_count": request.record_count}, at=at)
+    no_work = not any(part.pending for part in parts)
+    if no_work and (request.hold_until is None or request.record_count == 0):
+        progress.enter(tx, request, Status.COMPLETED, kind="completed", actor="system", detail={}, at=at)
+    return request
+
+
+def _check_size(command: SubmitDeletion, max_ids: int) -> None:
+    given = len(command.record_ids) + len(command.subject_ids) + len(command.identities)
+    if given == 0:
+        raise EmptySelection
+    if given > max_ids:
+        raise TooManyIds(given, max_ids)
+
+
+def _opened(workspace_id: str, command: SubmitDeletion, parts: Sequence[Part], at: datetime) -> DeletionRequest:
+    held = command.hold_seconds > 0
+    return DeletionRequest(
+        id=new_id("del"),
+        workspace_id=workspace_id,
+        status=Status.PENDING,
+        status_detail="held" if held else "queued",
+        reason=command.reason,
+        external_id=command.external_id,
+        policy=command.policy,
+        metadata_=dict(command.metadata),
+        record_count=sum(len(part.covered) for part in parts),
+        already_erased=sum(part.already_erased for part in parts),
+        revision=1,
+        hold_until=at + timedelta(seconds=command.hold_seconds) if held else None,
+        due_at=command.due_at,
+        created_at=at,
+        updated_at=at,
+    )
+
+
+def _targets(request_id: str, parts: Sequence[Part]) -> list[DeletionTarget]:
+    return [
+        DeletionTarget(request_id=request_id, model_id=model_id, status=status)
+        for part in parts
+        for models, status in ((part.pending, Status.PENDING), (part.settled, Status.COMPLETED))
+        for model_id in models
+    ]
+
+
+def _cover(tx: Session, request_id: str, part: Part) -> None:
+    ids = [record.record_id for record in part.covered]
+    active = sorted(record.record_id for record in part.covered if record.state == "active")
+    if ids:
+        Requests(tx).cover(request_id, part.dataset_id, ids)
+    if active:
+        Records(tx).mark(part.dataset_id, active, "pending_erasure")
+
+
+def _note_submitted(tx: Session, request: DeletionRequest, actor: str, at: datetime) -> None:
+    audit.note(
+        tx, workspace_id=request.workspace_id, actor=actor, action="deletion_request.submitted", object_id=request.id,
+        details={"record_count": request.record_count, "already_erased": request.already_erased}, at=at,
+    )  # fmt: skip

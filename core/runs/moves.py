@@ -1,0 +1,56 @@
+"""The one place that changes a run's state: move, timeline, webhook event. The run's row must be locked."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.platform import outbox
+from core.platform.errors import IllegalTransition
+from core.registry.repository import Models
+from core.runs.lifecycle import FINAL, LEASED, IllegalMove, Status, advance
+from core.runs.repository import Runs
+from core.runs.tables import Run
+
+
+def move(tx: Session, run: Run, *path: Status, kind: str, detail: Mapping[str, Any], at: datetime) -> None:
+    """Take the run along ``path``, one line of the timeline for each state; ``kind`` names the last.
+
+    Only the last state is written to the row: a run that passes through several in one transaction was never seen in
+    between. Leaving the leased states ends the lease. Raises ``IllegalTransition``, before anything is written.
+    """
+    state, visited = Status(run.status), list[Status]()
+    for step in path:
+        try:
+            state = advance(state, step, why=kind, at=at).after
+        except IllegalMove as error:
+            raise IllegalTransition(f"The run is {run.status} and cannot become {step}.") from error
+        visited.append(state)
+    runs = Runs(tx)
+    with tx.no_autoflush:
+        run.status = state
+        run.revision += 1
+        if state not in LEASED:
+            runs.release(run)
+        if state in FINAL:
+            run.finished_at = at
+    for passed in visited[:-1]:
+        runs.add_event(run, "phase", detail, at, status=passed)
+    runs.add_event(run, kind, detail, at)
+
+
+def tell(tx: Session, run: Run, event: str, at: datetime) -> None:
+    """Tell webhook receivers: ids, state and counts."""
+    data = {
+        "id": run.id,
+        "model": Models(tx).get(run.model_id).name,
+        "status": run.status,
+        "base_version": run.base_version,
+        "published_version": run.published_version,
+        "stop_reason": run.stop_reason,
+        "forget_records": run.forget_records,
+        "attempt": run.attempt,
+        "sequence": run.revision,
+    }
+    outbox.put_event(tx, workspace_id=run.workspace_id, type=event, data=data, at=at)

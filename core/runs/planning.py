@@ -1,0 +1,105 @@
+"""From waiting requests to a run: all of a model's pending requests are taken together."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from core.deletions import progress
+from core.deletions.repository import Requests
+from core.platform import outbox
+from core.platform.database import database_now
+from core.platform.ids import new_id
+from core.policies import service as policies
+from core.policies.body import Policy, as_json
+from core.registry.repository import LATEST, Models, Versions
+from core.runs.lifecycle import Status
+from core.runs.repository import Runs, Waiting
+from core.runs.tables import Run
+
+EXECUTE = "runs.execute"
+"""Name of the task that rings a worker's doorbell."""
+
+_LOOKED_AT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a turn of planning did: a run for some requests, or their end without one."""
+
+    run_id: str | None
+    requests: int
+
+
+def plan_next(tx: Session, *, at: datetime) -> Planned | None:
+    """Plan for the model that has waited longest; None when nothing can be planned now.
+
+    A run takes every due, pending request of the model (those that ask for the same policy) and is queued with its
+    doorbell in the same transaction. Requests that the model has nothing left of are completed without a run. Any
+    number of planners may do this at once: the database allows one active run a model, and the loser moves on.
+    """
+    for waiting in Runs(tx).waiting(limit=_LOOKED_AT):
+        named = waiting.policy or Models(tx).get(waiting.model_id).policy
+        name, policy = policies.effective(tx, waiting.workspace_id, named)
+        window = timedelta(seconds=policy.batch_window_s)
+        if window and waiting.oldest + window > database_now(tx):
+            continue
+        savepoint = tx.begin_nested()
+        try:
+            planned = _plan(tx, waiting, name, policy, at)
+        except IntegrityError:
+            planned = None
+        if planned is not None:
+            savepoint.commit()
+            return planned
+        savepoint.rollback()  # and with it the locks, lest planners wait for each other's workspaces
+    return None
+
+
+def _plan(tx: Session, waiting: Waiting, policy_name: str, policy: Policy, at: datetime) -> Planned | None:
+    requests = Requests(tx)
+    requests.serialise(waiting.workspace_id)
+    request_ids = requests.take_pending(waiting.model_id, waiting.policy)
+    if not request_ids:
+        return None
+    forget = requests.forget_ids(waiting.model_id, request_ids)
+    if not forget:
+        progress.complete_without_run(tx, model_id=waiting.model_id, request_ids=request_ids, at=at)
+        return Planned(None, len(request_ids))
+    run = _queued(tx, waiting, policy_name, policy, len(forget), at)
+    Runs(tx).add(run)
+    _announce(tx, run, request_ids, at)
+    progress.start(tx, model_id=waiting.model_id, run_id=run.id, request_ids=request_ids, at=at)
+    return Planned(run.id, len(request_ids))
+
+
+def _queued(tx: Session, waiting: Waiting, policy_name: str, policy: Policy, forget_records: int, at: datetime) -> Run:
+    return Run(
+        id=new_id("run"),
+        workspace_id=waiting.workspace_id,
+        model_id=waiting.model_id,
+        mode="unlearn",
+        status=Status.QUEUED,
+        base_version=Versions(tx).resolve(waiting.model_id, LATEST).version,
+        policy_name=policy_name,
+        policy=as_json(policy),
+        parameters=dataclasses.asdict(policy.parameters),
+        forget_records=forget_records,
+        retain_records=0,
+        progress={},
+        gates=[],
+        staged=[],
+        timings={},
+        attempt=0,
+        revision=1,
+        created_at=at,
+    )
+
+
+def _announce(tx: Session, run: Run, request_ids: Sequence[str], at: datetime) -> None:
+    # The first event keeps the requests for good; targets remember only the run that took them last.
+    Runs(tx).add_event(run, "queued", {"deletion_request_ids": list(request_ids)}, at)
+    outbox.put_task(tx, EXECUTE, run.id)

@@ -1,0 +1,84 @@
+"""What a worker needs before it can start: the job and the selection of records, from the database alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy.orm import Session
+
+from core.datasets.repository import Datasets, Records, SelectionCounts
+from core.deletions.repository import Requests
+from core.platform.errors import Conflict
+from core.platform.leases import Lease
+from core.registry.repository import LATEST, Models, Versions
+from core.runs.repository import Runs
+from core.unlearning.job import JOB_FILE, SELECTION_FILE, Job, Parameters, Task, write_json
+
+MODELS = "models/"
+
+
+class NothingToForget(Conflict):
+    """The model holds none of the records any more."""
+
+    code = "nothing_to_forget"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job and what its run has to remember of it."""
+
+    job: Job
+    base_version: int
+    counts: SelectionCounts
+
+
+def prepare(
+    tx: Session, *, lease: Lease, folder: Path, uri: Callable[[str], str], device: str, threads: int | None
+) -> Prepared:
+    """Write ``job.json`` and ``selection.parquet`` into ``folder`` for the run under the lease.
+
+    The run will start from the version that is the latest now. ``uri`` gives the object store's URI of a key. Reads
+    only, and locks nothing: a large selection takes its time while the lease is kept alive elsewhere. Raises
+    ``NothingToForget``, and other ``DomainError`` when the model or its data set cannot be used.
+    """
+    run = Runs(tx).get(lease.row_id)
+    model = Models(tx).get(run.model_id)
+    base = Versions(tx).resolve(model.id, LATEST)
+    requests = Requests(tx)
+    forget_ids = requests.forget_ids(model.id, requests.of_run(run.id))
+    counts = Records(tx).write_selection(model.dataset_id, forget_ids, folder / SELECTION_FILE)
+    if counts.forget == 0:
+        raise NothingToForget("The model holds none of the records any more.")
+    job = Job(
+        run_id=run.id,
+        attempt=lease.attempt,
+        mode="assess" if run.mode == "assess" else "unlearn",
+        task=cast(Task, model.task),
+        model_files=Versions(tx).files(base.id),
+        dataset=Datasets(tx).source(model.dataset_id),
+        parameters=Parameters(**run.parameters),
+        publish_uri=uri(attempt_key(model.name, Versions(tx).highest(model.id) + 1, lease)),
+        device=device,
+        threads=threads,
+    )
+    write_json(folder / JOB_FILE, job)
+    return Prepared(job, base.version, counts)
+
+
+def keep(tx: Session, *, lease: Lease, prepared: Prepared, at: datetime) -> None:
+    """Write to the run from which version it starts and how many records it has. Raises ``LeaseLost``."""
+    runs = Runs(tx)
+    run = runs.held(lease)
+    if run.base_version != prepared.base_version:
+        detail = {"code": "base_superseded", "base": run.base_version, "latest": prepared.base_version}
+        runs.add_event(run, "rebased", detail, at)
+        run.base_version = prepared.base_version
+    run.forget_records, run.retain_records = prepared.counts.forget, prepared.counts.retain
+    run.revision += 1
+
+
+def attempt_key(model: str, version: int, lease: Lease) -> str:
+    """Where an attempt puts its weights: a folder of its own, never written twice. ``sweeping`` reads it back."""
+    return f"{MODELS}{model}/v{version}/{lease.row_id}-{lease.attempt}/"

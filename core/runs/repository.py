@@ -1,0 +1,230 @@
+"""All SQL about runs, their step ledgers and their events."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, and_, exists, func, literal, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, aliased
+
+from core.deletions import lifecycle as deletion_states
+from core.deletions.tables import DeletionRequest, DeletionTarget
+from core.platform.leases import Lease, LeaseLost
+from core.platform.paging import Page, Slice, keyset, page_of
+from core.registry.tables import Model, ModelVersion
+from core.runs.errors import RunNotFound
+from core.runs.lifecycle import ACTIVE, Status
+from core.runs.tables import Run, RunEvent, RunStep
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Due, pending work on a model under one policy choice; ``oldest``: when the first of it was asked for."""
+
+    workspace_id: str
+    model_id: str
+    policy: str | None
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """What a list of runs is narrowed to."""
+
+    status: str | None = None
+    model: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+class Runs:
+    """Runs of any workspace; the caller names the workspace where it matters."""
+
+    def __init__(self, tx: Session) -> None:
+        self._tx = tx
+
+    def waiting(self, *, limit: int) -> Sequence[Waiting]:
+        """Models with due, pending targets and no active run, longest waiting first."""
+        busy = exists().where(Run.model_id == DeletionTarget.model_id, Run.mode == "unlearn", Run.status.in_(ACTIVE))
+        held = and_(DeletionRequest.hold_until.is_not(None), DeletionRequest.hold_until > func.now())
+        oldest = func.min(DeletionRequest.created_at)
+        statement = (
+            select(DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy, oldest)
+            .join(DeletionRequest, DeletionRequest.id == DeletionTarget.request_id)
+            .where(
+                DeletionTarget.status == deletion_states.Status.PENDING,
+                DeletionRequest.status.in_(deletion_states.OPEN),
+                ~held,
+                ~busy,
+            )
+            .group_by(DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy)
+            .order_by(oldest)
+            .limit(limit)
+        )
+        return [Waiting(*row) for row in self._tx.execute(statement)]
+
+    def add(self, run: Run) -> None:
+        """Insert it. ``IntegrityError`` when the model has an active run already."""
+        self._tx.add(run)
+        self._tx.flush()
+
+    def get_for(self, workspace_id: str, run_id: str) -> Run:
+        """Raises ``RunNotFound``, also for another workspace's run."""
+        found = self._tx.scalar(select(Run).where(Run.id == run_id, Run.workspace_id == workspace_id))
+        if found is None:
+            raise RunNotFound(run_id)
+        return found
+
+    def get(self, run_id: str) -> Run:
+        """Raises ``RunNotFound``."""
+        found = self._tx.get(Run, run_id)
+        if found is None:
+            raise RunNotFound(run_id)
+        return found
+
+    def lock(self, run_id: str) -> Run:
+        """Lock the row and read it as it is now. Raises ``RunNotFound``."""
+        statement = select(Run).where(Run.id == run_id).with_for_update()
+        found = self._tx.scalar(statement.execution_options(populate_existing=True))
+        if found is None:
+            raise RunNotFound(run_id)
+        return found
+
+    def any_queued(self) -> bool:
+        """Whether some run waits for a worker."""
+        return bool(self._tx.scalar(select(exists().where(Run.status == Status.QUEUED))))
+
+    def next_queued(self, run_id: str | None) -> Run | None:
+        """Lock a queued run that nobody else is taking: the one named, or the oldest."""
+        statement = (
+            select(Run)
+            .where(Run.status == Status.QUEUED)
+            .order_by(Run.created_at, Run.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        return self._tx.scalar(statement if run_id is None else statement.where(Run.id == run_id))
+
+    def grant(self, run: Run, *, owner: str, token: str, ttl_s: float) -> None:
+        """Lease a locked run until ``ttl_s`` from now, on the database's clock."""
+        run.lease_owner, run.lease_token, run.lease_until = owner, token, self._deadline(ttl_s)
+
+    def held(self, lease: Lease) -> Run:
+        """Lock the run under a lease that still holds, on the database's clock. Raises ``LeaseLost``."""
+        statement = (
+            select(Run)
+            .where(Run.id == lease.row_id, Run.lease_token == lease.token, Run.lease_until > func.clock_timestamp())
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+        found = self._tx.scalar(statement)
+        if found is None:
+            raise LeaseLost(lease.row_id)
+        return found
+
+    def next_expired(self) -> Run | None:
+        """Lock the run whose lease ended longest ago, if any; one that somebody is writing to is left out."""
+        statement = (
+            select(Run)
+            .where(Run.lease_until.is_not(None), Run.lease_until < func.now())
+            .order_by(Run.lease_until)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        return self._tx.scalar(statement)
+
+    def extend(self, run: Run, ttl_s: float) -> None:
+        """Let the lease last until ``ttl_s`` from now."""
+        run.lease_until = self._deadline(ttl_s)
+
+    def release(self, run: Run) -> None:
+        """End the lease."""
+        run.lease_owner = run.lease_token = run.lease_until = None
+
+    def add_steps(self, run_id: str, attempt: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append to the step ledger; a step that is there already stays as it is."""
+        values = [{"run_id": run_id, "attempt": attempt, "step": int(row["step"]), "row": dict(row)} for row in rows]
+        self._tx.execute(insert(RunStep).on_conflict_do_nothing(), values)
+
+    def steps(self, run_id: str, attempt: int, *, after: int, limit: int) -> Sequence[RunStep]:
+        """Steps of one attempt behind ``after``, in order."""
+        statement = (
+            select(RunStep)
+            .where(RunStep.run_id == run_id, RunStep.attempt == attempt, RunStep.step > after)
+            .order_by(RunStep.step)
+            .limit(limit)
+        )
+        return self._tx.scalars(statement).all()
+
+    def add_event(
+        self, run: Run, kind: str, detail: Mapping[str, Any], at: datetime, *, status: str | None = None
+    ) -> None:
+        """One line of the timeline, at ``status`` or the run's. The run must be locked: the next number is ours."""
+        last = select(func.max(RunEvent.sequence)).where(RunEvent.run_id == run.id).scalar_subquery()
+        number = self._tx.scalar(select(func.coalesce(last, literal(0)))) or 0
+        event = RunEvent(
+            run_id=run.id, sequence=number + 1, type=kind, status=status or run.status, detail=dict(detail), at=at
+        )
+        self._tx.add(event)
+        self._tx.flush()
+
+    def events(self, run_id: str, *, after: int) -> Sequence[RunEvent]:
+        """The timeline behind number ``after``, in order."""
+        statement = select(RunEvent).where(RunEvent.run_id == run_id, RunEvent.sequence > after)
+        return self._tx.scalars(statement.order_by(RunEvent.sequence)).all()
+
+    def requests_of(self, run_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
+        """For each run the requests that it was planned for, as its first event keeps them."""
+        statement = select(RunEvent.run_id, RunEvent.detail).where(
+            RunEvent.run_id.in_(list(run_ids)), RunEvent.sequence == 1
+        )
+        found: dict[str, Sequence[str]] = defaultdict(tuple)
+        for run_id, detail in self._tx.execute(statement):
+            found[run_id] = tuple(detail.get("deletion_request_ids", ()))
+        return found
+
+    def model_names(self, runs: Sequence[Run]) -> Mapping[str, str]:
+        """Names of the runs' models by id."""
+        ids = {run.model_id for run in runs}
+        return dict(self._tx.execute(select(Model.id, Model.name).where(Model.id.in_(ids))).all())
+
+    def by_ids(self, run_ids: Collection[str]) -> Mapping[str, Run]:
+        """Those of the runs that exist, by id."""
+        rows = self._tx.scalars(select(Run).where(Run.id.in_(list(run_ids)))).all()
+        return {run.id: run for run in rows}
+
+    def published(self, run_ids: Collection[str]) -> Mapping[str, ModelVersion]:
+        """The versions that the runs published, by run."""
+        rows = self._tx.scalars(select(ModelVersion).where(ModelVersion.run_id.in_(list(run_ids)))).all()
+        return {str(version.run_id): version for version in rows}
+
+    def page(self, workspace_id: str, wanted: RunFilter, page: Page) -> Slice[Run]:
+        """One page of the workspace's runs, newest first."""
+        rows = self._tx.scalars(keyset(_matching(workspace_id, wanted), page, Run.created_at, Run.id)).all()
+        return page_of(rows, page, lambda run: (run.created_at, run.id))
+
+    def _deadline(self, ttl_s: float) -> datetime:
+        # Read from the database: a worker's own clock may be wrong, and is never asked.
+        now = self._tx.scalar(select(func.clock_timestamp()))
+        assert isinstance(now, datetime)  # noqa: S101
+        return now + timedelta(seconds=ttl_s)
+
+
+def _matching(workspace_id: str, wanted: RunFilter) -> Select[Run]:
+    statement = select(Run).where(Run.workspace_id == workspace_id)
+    if wanted.status is not None:
+        statement = statement.where(Run.status == wanted.status)
+    if wanted.created_after is not None:
+        statement = statement.where(Run.created_at > wanted.created_after)
+    if wanted.created_before is not None:
+        statement = statement.where(Run.created_at < wanted.created_before)
+    if wanted.model is not None:
+        model = aliased(Model)
+        named = and_(model.id == Run.model_id, or_(model.name == wanted.model, model.id == wanted.model))
+        statement = statement.where(exists().where(named))
+    return statement

@@ -1,0 +1,69 @@
+"""``python -m worker.loops``: every background loop of the service, each in a thread of its own.
+
+Any number of these processes may run side by side; rows are locked, so that no work is done twice.
+"""
+
+import signal
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from core.platform import embedded, logging
+from core.platform.database import open_engine
+from core.platform.objects import open_store
+from core.platform.secrets import Keyring
+from core.platform.settings import Settings
+from core.webhooks.service import fan_out
+from worker.app import make_app
+from worker.loops import indexer, planner, reaper, relay, sweeper, webhook_sender
+from worker.loops.turning import keep_turning
+
+log = structlog.get_logger()
+
+_CONNECTIONS = 12
+"""One for each loop and some for the threads that send webhooks."""
+
+
+def main() -> None:
+    """Turn every loop until SIGTERM or SIGINT, then end each after the turn it is in."""
+    settings = embedded.resolve(Settings())
+    logging.configure(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threads = [threading.Thread(target=loop, name=name) for name, loop in _loops(settings, stop).items()]
+    for thread in threads:
+        thread.start()
+    log.info("loops_started", loops=[thread.name for thread in threads])
+    for thread in threads:
+        thread.join()
+    log.info("loops_stopped")
+
+
+def _loops(settings: Settings, stop: threading.Event) -> dict[str, Callable[[], None]]:
+    assert settings.database.url is not None  # noqa: S101
+    assert settings.secret is not None  # noqa: S101
+    engine = open_engine(settings.database.url.get_secret_value(), pool_size=_CONNECTIONS)
+    store = open_store(settings)
+    keyring = Keyring(settings.secret.get_secret_value().encode())
+    poll_s, sweep_s = settings.loops.poll_s, settings.loops.sweep_s
+    turns: dict[str, tuple[Callable[[], object], float]] = {
+        "relay-tasks": (partial(relay.turn_tasks, engine, relay.task_sender(make_app(settings))), poll_s),
+        "relay-events": (partial(relay.turn_events, engine, fan_out), poll_s),
+        "planner": (partial(planner.turn, engine), poll_s),
+        "reaper": (partial(reaper.turn, engine, settings.worker), poll_s),
+        "indexer": (partial(indexer.turn, engine, store, keyring, settings), poll_s),
+        "sweeper": (partial(sweeper.turn, engine, store, settings.loops), sweep_s),
+    }
+    sender = webhook_sender.WebhookSender(engine, settings, keyring)
+    loops: dict[str, Callable[[], None]] = {
+        name: partial(keep_turning, name, turn, pause_s=pause_s, stop=stop) for name, (turn, pause_s) in turns.items()
+    }
+    loops["webhook-sender"] = partial(webhook_sender.run, sender, stop.wait, poll_s=poll_s)
+    return loops
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Looking for work without being called: a lost doorbell only delays."""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+log = structlog.get_logger()
+
+
+def keep_looking(execute: Callable[[str | None], bool], *, poll_s: float, stop: threading.Event) -> None:
+    """Take queued runs until ``stop`` is set; look again at once after a run, and every ``poll_s`` otherwise."""
+    while not stop.is_set():
+        if not _look(execute):
+            stop.wait(poll_s)
+
+
+def _look(execute: Callable[[str | None], bool]) -> bool:
+    try:
+        return execute(None)
+    except SQLAlchemyError as error:
+        log.warning("database_away", kind=type(error).__name__)
+    except Exception:
+        log.exception("polling_failed")
+    return False
