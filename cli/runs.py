@@ -1,0 +1,69 @@
+"""``unlearn runs``: what the workers did, over the API."""
+
+import csv
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from cli.client import DEFAULT_URL, Api, AsJson, Key, Url, connect
+from cli.following import follow_run
+from cli.output import print_fields, print_json, print_rows
+
+app = typer.Typer(no_args_is_help=True, help="Unlearning runs.")
+
+_STEP_COLUMNS = ("step", "kind", "accepted", "forget_loss", "retain_loss", "kappa", "kappa_1", "kappa_2", "seconds")
+
+
+@app.command()
+def show(
+    run_id: str,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for the end.")] = False,
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """One run: status, hardness, metrics before and after, gates."""
+    with connect(url, key) as api:
+        run = follow_run(api, run_id) if follow else api.get(f"/v1/runs/{run_id}")
+    print_json(run) if as_json else print_fields(run)
+
+
+@app.command()
+def steps(
+    run_id: str,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with every column.")] = False,
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """The step ledger of a run."""
+    with connect(url, key) as api:
+        rows = all_steps(api, run_id)
+    if as_json:
+        print_json(rows)
+    elif as_csv:
+        writer = csv.DictWriter(sys.stdout, list({name: None for row in rows for name in row}))
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        present = [name for name in _STEP_COLUMNS if any(name in row for row in rows)]
+        print_rows(rows, present)
+
+
+@app.command()
+def cancel(run_id: str, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
+    """Stop a run at its next step; it publishes nothing."""
+    with connect(url, key) as api:
+        run = api.post(f"/v1/runs/{run_id}/cancel")
+    print_json(run) if as_json else print_fields(run)
+
+
+def all_steps(api: Api, run_id: str) -> list[dict[str, Any]]:
+    """Every row of a run's step ledger."""
+    rows: list[dict[str, Any]] = []
+    while True:
+        page = api.get(f"/v1/runs/{run_id}/steps", after=rows[-1]["step"] if rows else None)
+        rows += page["data"]
+        if not page["data"] or not page.get("has_more"):
+            return rows
