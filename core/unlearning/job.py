@@ -75,7 +75,8 @@ class Parameters:
     """Records of one forward pass when the whole forget set is accumulated."""
     max_grad_norm: float = 1.0
     forget_target_ratio: float = 0.95
-    """The run has reached its target when the forget loss is at least this share of the holdout loss."""
+    """The run has reached its target when the forget loss is at least this share of the yardstick, the geometric mean
+    of the holdout's loss before and now."""
     retain_accuracy_budget: float = 0.01
     """Largest allowed fall of retain accuracy, a share of 1."""
     max_evaluation_records: int = 10_000

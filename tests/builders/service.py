@@ -41,6 +41,7 @@ class Service:
     folder: Path
     extra: Mapping[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    clients: list[httpx.Client] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.port = free_port()
@@ -79,6 +80,8 @@ class Service:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for client in self.clients:
+            client.close()
         for name in list(self.processes):
             self.stop(name)
         if error is not None:
@@ -153,7 +156,8 @@ class Service:
     def customer(self, workspace: str) -> "Customer":
         """A new workspace with a key for everything."""
         key = json.loads(self.cli("keys", "create", "--workspace", workspace, "--scopes", "*", "--json"))["key"]
-        return Customer(httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
+        self.clients.append(httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
+        return Customer(self.clients[-1])
 
 
 @dataclass

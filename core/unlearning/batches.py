@@ -1,0 +1,123 @@
+"""What both tasks have in common: encoded records, batches, and the scores of a batch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from core.unlearning.records import Dataset, Record
+from core.unlearning.sampler import BATCHES_A_WINDOW, WindowSampler
+from core.unlearning.selection import Places
+
+_HELD_BYTES = 512 * 2**20
+"""Encoded records of one set that may stay in memory; a larger set is read from its files every time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One encoded record. Images: ``values`` float32 (channels, height, width) and ``labels`` int64 (1,).
+    Text: ``values`` int64 token ids (tokens,) and ``labels`` int64 (tokens,), -100 where nothing is scored."""
+
+    values: NDArray[np.generic]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Examples of one forward pass on the model's device: the model's arguments by name, and the labels."""
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Of each record of a batch, shape (n,): mean loss in nats (differentiable), right answers, and answers asked."""
+
+    losses: Tensor
+    correct: Tensor
+    counted: Tensor
+
+
+class Family(Protocol):
+    """How the records of one task become batches and losses."""
+
+    columns: Sequence[str]
+    """The dataset's columns that ``encode`` needs."""
+
+    def encode(self, record: Record) -> Example:
+        """Raises ``BadRecord``."""
+        ...
+
+    def collate(self, examples: Sequence[Example], device: torch.device) -> Batch:
+        """One batch of at least one example."""
+        ...
+
+    def score(self, model: nn.Module, batch: Batch) -> Scores:
+        """One forward pass; gradients flow through ``losses`` unless they are switched off."""
+        ...
+
+
+def encode_all(dataset: Dataset, family: Family, places: Places) -> list[Example]:
+    """Every record at ``places``, encoded and held in memory. Raises ``BadRecord``."""
+    return [family.encode(record) for record in dataset.read(places)]
+
+
+class RetainBatches:
+    """Endless retain batches; memory holds one window of encoded records."""
+
+    def __init__(self, dataset: Dataset, family: Family, places: Places, *, batch_size: int, seed: int) -> None:
+        self._dataset = dataset
+        self._family = family
+        self._places = places
+        self._sampler = WindowSampler(dataset.groups(places), batch_size=batch_size, seed=seed)
+
+    def __iter__(self) -> Iterator[list[Example]]:
+        """Batches of ``batch_size`` examples, or of the whole set if it is smaller. Raises ``BadRecord``."""
+        size = self._sampler.batch_size
+        for window in self._sampler.windows():
+            unique, where = np.unique(window, return_inverse=True)
+            examples = encode_all(self._dataset, self._family, self._places.take(unique))
+            for i in range(BATCHES_A_WINDOW):
+                yield [examples[k] for k in where[i * size : (i + 1) * size]]
+
+
+class ExampleSet:
+    """The records of one set in order, as often as needed; held in memory once read if they are small enough."""
+
+    def __init__(self, dataset: Dataset, family: Family, places: Places, *, hold_bytes: int = _HELD_BYTES) -> None:
+        self._dataset = dataset
+        self._family = family
+        self._places = places
+        self._hold_bytes = hold_bytes
+        self._held: list[Example] | None = None
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def chunks(self, size: int) -> Iterator[list[Example]]:
+        """Consecutive lists of ``size`` examples; the last may be shorter. Raises ``BadRecord``."""
+        examples = iter(self)
+        while chunk := list(islice(examples, size)):
+            yield chunk
+
+    def __iter__(self) -> Iterator[Example]:
+        if self._held is not None:
+            yield from self._held
+            return
+        kept: list[Example] | None = []
+        room = self._hold_bytes
+        for record in self._dataset.read(self._places):
+            example = self._family.encode(record)
+            room -= example.values.nbytes + example.labels.nbytes
+            if kept is not None and room >= 0:
+                kept.append(example)
+            else:
+                kept = None
+            yield example
+        self._held = kept

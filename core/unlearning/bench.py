@@ -1,0 +1,99 @@
+"""Everything a run works on: the model, how its records are read, and the three sets."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.evaluation.scores import SetScores
+from core.unlearning.batches import Batch, Example, ExampleSet, Family, RetainBatches
+from core.unlearning.failures import Cancelled
+from core.unlearning.models import LoadedModel
+from core.unlearning.objective import ForgetObjective
+
+Weights = dict[str, Tensor]
+"""A copy of the trained weights, by name, in the host's memory."""
+
+
+@dataclass(slots=True)
+class Bench:
+    """A loaded model and its sets. No more than ``micro_batch_size`` records go through the model at once."""
+
+    model: LoadedModel
+    family: Family
+    forget: ExampleSet
+    retain: ExampleSet
+    """What retain figures are measured on: the retain set or a seeded sample of it."""
+    holdout: ExampleSet
+    """The same of the holdout; may be empty."""
+    retain_batches: RetainBatches
+    micro_batch_size: int
+    cancelled: Callable[[], bool] = field(default=lambda: False)
+
+    def score(self, examples: ExampleSet) -> SetScores:
+        """Losses and right answers of a whole set. Raises ``Cancelled`` between two forward passes."""
+        losses, correct, counted = [], [], []
+        with torch.no_grad():
+            for chunk in examples.chunks(self.micro_batch_size):
+                if self.cancelled():
+                    raise Cancelled
+                scores = self.family.score(self.model.model, self._collate(chunk))
+                losses.append(scores.losses.double().cpu().numpy())
+                correct.append(scores.correct.cpu().numpy())
+                counted.append(scores.counted.cpu().numpy())
+        if not losses:
+            return SetScores.empty()
+        return SetScores(np.concatenate(losses), np.concatenate(correct), np.concatenate(counted))
+
+    def batch(self, examples: list[Example]) -> list[Batch]:
+        """One minibatch as micro-batches on the device."""
+        size = self.micro_batch_size
+        return [self._collate(examples[i : i + size]) for i in range(0, len(examples), size)]
+
+    def mean_loss(self, batches: list[Batch]) -> Tensor:
+        """Mean loss in nats over a minibatch, 0-d; where gradients are on, they are accumulated in ``.grad``."""
+        records = sum(len(batch.labels) for batch in batches)
+        total = torch.zeros((), device=self.model.device)
+        for batch in batches:
+            total += _accumulated(self.family.score(self.model.model, batch).losses.sum() / records)
+        return total
+
+    def forget_pass(self, objective: ForgetObjective) -> tuple[Tensor, NDArray[np.float64]]:
+        """Objective (0-d) and losses (n,) of the whole forget set; where gradients are on, they are accumulated."""
+        total = torch.zeros((), device=self.model.device)
+        losses: list[Tensor] = []
+        for start, batch in self._forget_batches():
+            scored = self.family.score(self.model.model, batch).losses
+            values = objective.values(scored, slice(start, start + len(scored)))
+            total += _accumulated(values.sum() / len(self.forget))
+            losses.append(scored.detach())
+        return total, torch.cat(losses).double().cpu().numpy()
+
+    def _forget_batches(self) -> Iterator[tuple[int, Batch]]:
+        start = 0
+        for chunk in self.forget.chunks(self.micro_batch_size):
+            yield start, self._collate(chunk)
+            start += len(chunk)
+
+    def copy_weights(self) -> Weights:
+        """What the trained weights are now."""
+        return {name: weight.detach().to("cpu", copy=True) for name, weight in self.model.trainable.items()}
+
+    @torch.no_grad()
+    def restore_weights(self, weights: Weights) -> None:
+        """Back to what ``copy_weights`` returned."""
+        for name, weight in self.model.trainable.items():
+            weight.copy_(weights[name])
+
+    def _collate(self, examples: list[Example]) -> Batch:
+        return self.family.collate(examples, self.model.device)
+
+
+def _accumulated(loss: Tensor) -> Tensor:
+    """``loss`` without its graph, after its gradients were added to ``.grad`` (if it has any)."""
+    if loss.requires_grad:
+        torch.autograd.backward(loss)
+    return loss.detach()

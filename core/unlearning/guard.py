@@ -1,0 +1,68 @@
+"""The retain budget and the moving target, looked at every few steps on whole sets."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.evaluation.scores import SetScores
+from core.evaluation.yardstick import yardstick
+from core.unlearning.bench import Bench, Weights
+from core.unlearning.job import Parameters
+
+_LEAST_INTERVAL = 10
+_REPAIR_INTERVAL = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the model answered before the run."""
+
+    forget: SetScores
+    retain: SetScores
+    holdout: SetScores
+
+
+class Guard:
+    """Measures retain accuracy and holdout losses, and keeps a copy of the last weights within the budget.
+
+    A look costs a forward pass over both samples, so looks are far enough apart to take about a third of a run.
+    """
+
+    def __init__(self, bench: Bench, baseline: Baseline, parameters: Parameters) -> None:
+        self._bench = bench
+        self._baseline = baseline
+        self._budget = parameters.retain_accuracy_budget
+        self._interval = max(_LEAST_INTERVAL, math.ceil(len(bench.retain) / (2 * parameters.batch_size)))
+        self._safe: Weights = bench.copy_weights()
+        self._looked_at = 0
+        self._holdout = baseline.holdout
+        self.within_budget = True
+
+    @property
+    def yardstick(self) -> float | None:
+        """The mean loss in nats that forgotten records should have; None without a holdout."""
+        return yardstick(self._baseline.holdout, self._holdout)
+
+    @property
+    def stranger_losses(self) -> NDArray[np.floating]:
+        """Holdout losses at the last look, scaled to have the yardstick as their mean; shape (m,)."""
+        return self._holdout.losses * ((self.yardstick or 0.0) / self._holdout.loss) if self.yardstick else np.empty(0)
+
+    def due(self, step: int) -> bool:
+        """Whether a look is due after ``step`` steps; sooner while the budget is exceeded."""
+        return step - self._looked_at >= (self._interval if self.within_budget else _REPAIR_INTERVAL)
+
+    def look(self, step: int) -> None:
+        """Measure; weights within the budget become the ones to go back to. Raises ``Cancelled``."""
+        fall = self._baseline.retain.accuracy - self._bench.score(self._bench.retain).accuracy
+        self._holdout = self._bench.score(self._bench.holdout)
+        self.within_budget = fall <= self._budget
+        self._looked_at = step
+        if self.within_budget:
+            self._safe = self._bench.copy_weights()
+
+    def roll_back(self) -> None:
+        """Give the model the last weights that were measured to be within the budget."""
+        self._bench.restore_weights(self._safe)

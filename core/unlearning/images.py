@@ -1,0 +1,152 @@
+"""Image classifiers: bytes or raw pixels become the arrays that the model was trained on."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import nn
+from transformers import PretrainedConfig
+
+from core.unlearning.batches import Batch, Example, Scores
+from core.unlearning.failures import UnlearningError, UnsupportedModel
+from core.unlearning.preprocessing import Preprocessing
+from core.unlearning.records import Record
+
+Pixels = NDArray[np.uint8 | np.float32]
+"""(height, width, channels): uint8 0…255, or float32 that is already scaled."""
+
+_LUMA = np.array([299, 587, 114], dtype=np.float32) / 1000
+"""The weights by which Pillow turns colour to grey."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpace:
+    """The classes of a model: numbers 0 … size - 1, and their names if it has any."""
+
+    size: int
+    names: Mapping[str, int]
+
+    @classmethod
+    def of(cls, config: PretrainedConfig) -> "LabelSpace":
+        """The classes a model configuration declares."""
+        return cls(int(config.num_labels or 0), {str(name): int(i) for name, i in (config.label2id or {}).items()})
+
+    def number(self, record: Record, column: str) -> int:
+        """The class of a record, given as number or name. Raises ``BadRecord``."""
+        value = record.values.get(column)
+        label = self.names.get(value) if isinstance(value, str) else value
+        if not isinstance(label, int) or isinstance(label, bool):
+            raise record.bad(f"column {column!r} holds no class number and no class name of the model")
+        if not 0 <= label < self.size:
+            raise record.bad(f"its label is outside the model's classes 0 to {self.size - 1}")
+        return label
+
+
+class ImageFamily:
+    """Encoded images, Hugging Face image structs or raw pixels, scored with cross-entropy over the classes."""
+
+    def __init__(
+        self,
+        config: PretrainedConfig,
+        preprocessing: Preprocessing,
+        *,
+        columns: Mapping[str, Any],
+        image_shape: tuple[int, int, int] | None,
+    ) -> None:
+        """Raises ``UnlearningError`` when the dataset declares no ``image`` or no ``label`` column."""
+        image, label = columns.get("image"), columns.get("label")
+        if not isinstance(image, str) or not isinstance(label, str):
+            raise UnlearningError("bad_dataset", "An image dataset needs columns for 'image' and for 'label'.")
+        self._image, self._label, self._shape = image, label, image_shape
+        self._labels = LabelSpace.of(config)
+        self._channels = int(getattr(config, "num_channels", None) or 3)
+        self._preprocessing = preprocessing
+        self.columns: Sequence[str] = [image, label]
+
+    def encode(self, record: Record) -> Example:
+        """Pixels float32 (channels, height, width) and label (1,). Raises ``BadRecord``."""
+        label = self._labels.number(record, self._label)
+        pixels = fit_channels(self._pixels(record), self._channels)
+        values = self._preprocessing.apply(pixels)
+        return Example(np.ascontiguousarray(values.transpose(2, 0, 1)), np.array([label], dtype=np.int64))
+
+    def collate(self, examples: Sequence[Example], device: torch.device) -> Batch:
+        """``pixel_values`` (records, channels, height, width) and labels (records,)."""
+        if len({example.values.shape for example in examples}) > 1:
+            raise UnlearningError(
+                "bad_dataset",
+                "The images differ in size: give the model folder a preprocessor_config.json that resizes.",
+            )
+        pixels = torch.from_numpy(np.stack([cast("NDArray[np.float32]", example.values) for example in examples]))
+        labels = torch.from_numpy(np.concatenate([example.labels for example in examples]))
+        return Batch({"pixel_values": pixels.to(device)}, labels.to(device))
+
+    def score(self, model: nn.Module, batch: Batch) -> Scores:
+        """Cross-entropy in nats of each record; one answer a record."""
+        logits = model(**batch.inputs).logits.float()
+        losses = F.cross_entropy(logits, batch.labels, reduction="none")
+        correct = (logits.argmax(dim=-1) == batch.labels).long()
+        return Scores(losses, correct, torch.ones_like(correct))
+
+    def _pixels(self, record: Record) -> Pixels:
+        value = record.values.get(self._image)
+        if isinstance(value, Mapping):
+            value = value.get("bytes")
+        if value is None:
+            raise record.bad(f"column {self._image!r} holds no image bytes")
+        if self._shape is not None:
+            return _raw(record, value, self._shape)
+        if not isinstance(value, bytes):
+            raise record.bad(f"column {self._image!r} holds no bytes; for raw pixels declare image_shape")
+        return _decoded(record, value)
+
+
+def fit_channels(pixels: Pixels, channels: int) -> Pixels:
+    """(h, w, c) with c of 1, 3 or 4 to (h, w, channels): grey is repeated, colour becomes luma, alpha is dropped."""
+    if pixels.shape[2] == channels:
+        return pixels
+    colour = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, :1].repeat(3, axis=2)
+    if channels == 3:
+        return colour
+    if channels != 1:
+        raise UnsupportedModel(f"it takes images of {channels} channels and the records have {pixels.shape[2]}")
+    grey = (colour.astype(np.float32) @ _LUMA)[:, :, None]
+    return np.round(grey).astype(np.uint8) if pixels.dtype == np.uint8 else grey.astype(np.float32)
+
+
+def _raw(record: Record, value: object, shape: tuple[int, int, int]) -> Pixels:
+    """Raw pixels as bytes or (nested) list; integers are 0…255, floating numbers are taken as already scaled."""
+    try:
+        pixels = np.frombuffer(value, dtype=np.uint8) if isinstance(value, bytes) else np.asarray(value)
+        pixels = pixels.reshape(shape)
+    except ValueError:
+        raise record.bad(f"its pixels do not make an image of shape {list(shape)}") from None
+    if np.issubdtype(pixels.dtype, np.floating) and np.isfinite(pixels).all():
+        return pixels.astype(np.float32)
+    if not np.issubdtype(pixels.dtype, np.integer) or pixels.min() < 0 or pixels.max() > 255:
+        raise record.bad("its pixels are not numbers from 0 to 255")
+    return pixels.astype(np.uint8)
+
+
+def _decoded(record: Record, value: bytes) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(value), formats=("PNG", "JPEG")) as image:
+            grey = image.mode in {"1", "L", "LA"}
+            pixels = np.asarray(image.convert("L" if grey else "RGB"))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
+        raise record.bad("its image bytes are not a readable PNG or JPEG") from None
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def image_family(
+    folder: Path, config: PretrainedConfig, *, columns: Mapping[str, Any], image_shape: tuple[int, int, int] | None
+) -> ImageFamily:
+    """The family of an image classifier whose processor settings, if any, lie in ``folder``."""
+    return ImageFamily(config, Preprocessing.of(folder, config), columns=columns, image_shape=image_shape)

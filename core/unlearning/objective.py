@@ -1,0 +1,86 @@
+"""What "forgotten" means for each record, as one smooth number to be raised.
+
+The mean loss is a poor goal. It reaches the holdout's when a few records carry it all and the rest are still known;
+and a record that the model is sure of has a vanishing gradient, so those few records are all that a step can see.
+Both are mended here. A record counts by its surprise, the log-odds against it, whose gradient does not vanish. And it
+has a target of its own, at which it stops counting: the holdout's losses matched by rank, so that the record that the
+model knew best is to look like the stranger it guesses best.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+SOFTNESS = 0.2
+"""Width of the passage from counting to not counting, in nats of surprise."""
+
+AIM = 1.1
+"""Targets are this multiple of the matched losses: a record slows down before its target, and the run ends when the
+mean has come close enough, so aiming at the matched losses themselves would end just short of them."""
+
+LEAST_LOSS = 1e-5
+"""Nats, added to every loss: float32 cannot tell losses below 1e-7 apart, and a sure answer has infinite odds."""
+
+
+def surprise(losses: Tensor) -> Tensor:
+    """log((1 − p)/p) with p = exp(−loss), in nats: the log-odds against the right answer; of any shape.
+
+    Large losses are their own surprise, small ones have the surprise log(loss). Of a language model's record, p is
+    the geometric mean of its tokens' probabilities.
+    """
+    raised = losses + LEAST_LOSS
+    return raised + torch.log(-torch.expm1(-raised))
+
+
+def mean_surprise(losses: NDArray[np.floating]) -> float:
+    """Mean surprise in nats of records with these losses, shape (n,), n ≥ 1.
+
+    It rises at least as much as the objective when records move towards their targets: the slope is below 1.
+    """
+    return float(surprise(torch.from_numpy(losses.astype(np.float64))).mean())
+
+
+def matched_targets(forget: NDArray[np.floating], holdout: NDArray[np.floating]) -> NDArray[np.float64]:
+    """A target loss in nats for each forget record, shape (n,), from the holdout's losses, shape (m,), m ≥ 1.
+
+    The sorted holdout losses are cut into n equal shares; the record of rank k (by its loss in ``forget``) gets the
+    mean of share k. So the targets' mean is the holdout's mean, whatever n and m are.
+    """
+    n, m = len(forget), len(holdout)
+    total = np.concatenate([[0.0], np.cumsum(np.sort(holdout))])
+    shares = np.diff(np.interp(np.linspace(0, m, n + 1), np.arange(m + 1), total)) * n / m
+    targets = np.empty(n)
+    targets[np.argsort(forget, kind="stable")] = shares
+    return targets
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetObjective:
+    """φ(s) = −T·log(1 + exp((τ − s)/T)) of each record's surprise s, to be raised; τ its target's, T = SOFTNESS.
+
+    Far below the target φ ≈ s − τ: surprise counts in full. Far above φ ≈ 0: it no longer counts. The slope lies in
+    (0, 1). Without targets (no holdout) φ(s) = s.
+    """
+
+    targets: Tensor | None
+    """(n,) float32, surprise in nats, in the order of the forget set."""
+
+    @classmethod
+    def matched(
+        cls, forget: NDArray[np.floating], holdout: NDArray[np.floating], device: torch.device
+    ) -> "ForgetObjective":
+        """Targets matched by rank to losses of the holdout; none if it is empty."""
+        if not len(holdout):
+            return cls(None)
+        targets = torch.tensor(AIM * matched_targets(forget, holdout), dtype=torch.float32, device=device)
+        return cls(surprise(targets))
+
+    def values(self, losses: Tensor, where: slice) -> Tensor:
+        """φ of the records at ``where``; losses and result (records,), in nats."""
+        if self.targets is None:
+            return surprise(losses)
+        return -SOFTNESS * F.softplus((self.targets[where] - surprise(losses)) / SOFTNESS)

@@ -1,0 +1,263 @@
+"""One job from model folder to model folder: load, assess, unlearn, evaluate, save.
+
+Everything lies in local folders; fetching before and publishing after are the caller's.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.evaluation import gates
+from core.evaluation.displacement import displacement
+from core.evaluation.summary import summarise
+from core.evaluation.yardstick import yardstick
+from core.unlearning import hardness
+from core.unlearning.batches import ExampleSet, Family, RetainBatches
+from core.unlearning.bench import Bench
+from core.unlearning.failures import Cancelled, UnlearningError
+from core.unlearning.guard import Baseline
+from core.unlearning.images import image_family
+from core.unlearning.job import Job, Outcome, Progress
+from core.unlearning.ledger import Row, total
+from core.unlearning.loop import ACCEPT_SHARE, Run, Unlearning
+from core.unlearning.models import LoadedModel, end_token, load_model, load_tokenizer, max_tokens
+from core.unlearning.objective import mean_surprise
+from core.unlearning.records import Dataset
+from core.unlearning.seed import make_deterministic
+from core.unlearning.selection import Selection, read_selection
+from core.unlearning.text import TextFamily
+
+
+@dataclass(frozen=True, slots=True)
+class _Folders:
+    model: Path
+    dataset: Sequence[Path]
+    selection: Path
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Where progress goes, and whether to go on."""
+
+    report: Callable[[Progress], None]
+    cancelled: Callable[[], bool]
+
+
+@dataclass(slots=True)
+class _Clock:
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - started
+
+
+def run_job(
+    job: Job,
+    *,
+    model_dir: Path,
+    dataset_files: Sequence[Path],
+    selection: Path,
+    output_dir: Path,
+    report: Callable[[Progress], None],
+    cancelled: Callable[[], bool],
+) -> Outcome:
+    """Unlearn (or, with ``mode="assess"``, only measure) and write the new model folder into ``output_dir``.
+
+    dataset_files: local copies of ``job.dataset.files``, in their order. The outcome has no ``staged`` files. Every
+    known failure is in the outcome; a cancelled run ends with ``stop_reason="cancelled"`` and writes nothing. When
+    memory runs out the job is tried once more with half as many records at a time.
+    """
+    folders = _Folders(model_dir, dataset_files, selection, output_dir)
+    line = _Line(report, cancelled)
+    try:
+        try:
+            return _run(job, folders, line)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        gc.collect()
+        return _run(_halved(job), folders, line)
+    except Cancelled:
+        return Outcome(stop_reason="cancelled")
+    except UnlearningError as error:
+        return Outcome(failure=error.as_failure())
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return Outcome(failure=_NO_MEMORY.as_failure())
+
+
+_NO_MEMORY = UnlearningError(
+    "out_of_memory",
+    "The model does not fit into the memory of the device, even with half as many records at a time: "
+    "lower micro_batch_size or use a device with more memory.",
+    retryable=True,
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that the device or the host has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _halved(job: Job) -> Job:
+    smaller = max(1, job.parameters.micro_batch_size // 2)
+    return replace(job, parameters=replace(job.parameters, micro_batch_size=smaller))
+
+
+def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
+    clock = _Clock()
+    with clock.time("load_s"):
+        bench, selection = _prepare(job, folders, line)
+    outcome = Outcome(
+        worker=_worker(bench.model.device),
+        timings=clock.timings,
+        forget_records=len(selection.forget),
+        retain_records=len(selection.retain),
+    )
+    line.report(Progress(phase="assessing"))
+    with clock.time("assess_s"):
+        baseline = Baseline(*(bench.score(examples) for examples in (bench.forget, bench.retain, bench.holdout)))
+        measured = hardness.assess(bench, baseline, job.parameters)
+    line.report(Progress(phase="assessing", hardness=measured))
+    before = _summary(job, baseline)
+    if job.mode == "assess":
+        return replace(outcome, hardness=measured, metrics={"before": before})
+    start = bench.copy_weights()
+    with clock.time("unlearn_s"):
+        run = _unlearn(job, bench, baseline, line)
+    if run.stop_reason == "cancelled":
+        raise Cancelled
+    line.report(Progress(phase="evaluating"))
+    with clock.time("evaluate_s"):
+        moved_in_float32 = displacement(start, bench.model.trainable.items())["displacement"]
+        bench.model.round_to_stored()
+        after = Baseline(*(bench.score(examples) for examples in (bench.forget, bench.retain, bench.holdout)))
+        moved = displacement(start, bench.model.trainable.items())
+        bench.model.save(folders.output)
+    return replace(
+        outcome,
+        stop_reason=run.stop_reason,
+        hardness=measured | {"branches": hardness.branch_shares([row for row in run.rows if row["accepted"]])},
+        metrics={
+            "before": before,
+            "after": _summary(job, after)
+            | moved
+            | {"displacement_before_rounding": moved_in_float32}
+            | _ledger_summary(run),
+        },
+        gates=_gates(job, baseline, after, run, moved["displacement"]),
+    )
+
+
+def _prepare(job: Job, folders: _Folders, line: _Line) -> tuple[Bench, Selection]:
+    make_deterministic(job.parameters.seed)
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    parameters = job.parameters
+    selection = read_selection(folders.selection, files=len(folders.dataset))
+    model = load_model(folders.model, job.task, _device(job.device))
+    family = _family(job, model)
+    dataset = Dataset(job.dataset, folders.dataset, family.columns)
+
+    def measured(name: str) -> ExampleSet:
+        places = getattr(selection, name)
+        return ExampleSet(dataset, family, places.sample(parameters.max_evaluation_records, seed=parameters.seed))
+
+    batches = RetainBatches(dataset, family, selection.retain, batch_size=parameters.batch_size, seed=parameters.seed)
+    bench = Bench(
+        model=model,
+        family=family,
+        forget=ExampleSet(dataset, family, selection.forget),
+        retain=measured("retain"),
+        holdout=measured("holdout"),
+        retain_batches=batches,
+        micro_batch_size=parameters.micro_batch_size,
+        cancelled=line.cancelled,
+    )
+    return bench, selection
+
+
+def _family(job: Job, model: LoadedModel) -> Family:
+    if job.task == "image-classification":
+        return image_family(
+            model.folder, model.config, columns=job.dataset.columns, image_shape=job.dataset.image_shape
+        )
+    tokenizer = load_tokenizer(model)
+    return TextFamily(
+        tokenizer,
+        columns=job.dataset.columns,
+        prompt_template=job.dataset.prompt_template,
+        end_token=end_token(model, tokenizer),
+        max_tokens=max_tokens(model.config),
+    )
+
+
+def _device(name: str) -> torch.device:
+    """Raises ``UnlearningError`` for a device this machine does not have; that may be another machine's luck."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UnlearningError("bad_device", f"{name!r} is not the name of a device.") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UnlearningError("no_device", f"This worker has no device {name!r}.", retryable=True)
+    return device
+
+
+def _worker(device: torch.device) -> dict[str, Any]:
+    name = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "cpu"
+    return {"device": name, "torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def _unlearn(job: Job, bench: Bench, baseline: Baseline, line: _Line) -> Run:
+    limit, started = job.parameters.max_steps, time.perf_counter()
+
+    def progress(step: int, row: Row | None = None) -> Progress:
+        left = (time.perf_counter() - started) / step * (limit - step) if step else None
+        return Progress(phase="unlearning", step=step, max_steps=limit, eta_seconds=left, row=row)
+
+    line.report(progress(0))
+    return Unlearning(bench, baseline, job.parameters).run(
+        lambda row: line.report(progress(int(row["step"] or 0), row))
+    )
+
+
+def _summary(job: Job, scores: Baseline) -> dict[str, Any]:
+    return summarise(scores.forget, scores.retain, scores.holdout, perplexity=job.task == "causal-lm")
+
+
+def _ledger_summary(run: Run) -> dict[str, Any]:
+    return {
+        "promised_forget_gain": total(run.rows, "promised_forget_gain"),
+        "realised_forget_gain": total(run.rows, "realised_forget_gain"),
+        "repair_steps": sum(row["kind"] == "repair" for row in run.rows),
+        "rolled_back": run.rolled_back,
+    }
+
+
+def _gates(job: Job, before: Baseline, after: Baseline, run: Run, moved: float) -> tuple[dict[str, Any], ...]:
+    parameters = job.parameters
+    owed = 0.0 if run.rolled_back else ACCEPT_SHARE * total(run.rows, "promised_forget_gain")
+    gained = mean_surprise(after.forget.losses) - mean_surprise(before.forget.losses)
+    goal = yardstick(before.holdout, after.holdout)
+    checks = [
+        gates.retain_accuracy_drop(before.retain, after.retain, limit=parameters.retain_accuracy_budget),
+        gates.forget_reached_target(after.forget, goal, limit=parameters.forget_target_ratio),
+        gates.forget_not_overshot(after.forget, goal),
+        gates.something_changed(before.forget, after.forget, owed=owed, gained=gained, displacement=moved),
+    ]
+    return tuple(gate.as_dict() for gate in checks)

@@ -1,0 +1,77 @@
+"""Which rows of which files are forgotten, retained and held out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from core.unlearning.failures import UnlearningError
+from core.unlearning.job import Set
+from core.unlearning.seed import generator
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where records lie: ``file[i]`` indexes the dataset's files, ``row[i]`` the 0-based row in that file."""
+
+    file: NDArray[np.int64]
+    row: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, index: NDArray[np.integer]) -> "Places":
+        """The places at ``index``, in that order."""
+        return Places(self.file[index], self.row[index])
+
+    def sample(self, size: int, *, seed: int) -> "Places":
+        """At most ``size`` places drawn without replacement, in reading order; all of them if they fit."""
+        if len(self) <= size:
+            return self
+        drawn = generator(seed, "evaluation").choice(len(self), size=size, replace=False)
+        return self.take(np.sort(drawn))
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The three disjoint sets of one run, each sorted by file and row. ``holdout`` may be empty."""
+
+    forget: Places
+    retain: Places
+    holdout: Places
+
+
+def read_selection(path: Path, *, files: int) -> Selection:
+    """Read ``selection.parquet`` (columns ``set``, ``file``, ``row``; record ids are not needed here).
+
+    files: how many files the dataset has. Raises ``UnlearningError`` when the file is unreadable, a place names a
+    file that does not exist, or the forget or retain set is empty.
+    """
+    try:
+        table = pq.read_table(path, columns=["set", "file", "row"])
+    except (OSError, pa.ArrowException) as error:
+        raise UnlearningError("bad_selection", "The selection of records cannot be read.") from error
+    forget, retain, holdout = (_places(table, name) for name in ("forget", "retain", "holdout"))
+    for places in (forget, retain, holdout):
+        if len(places) and not 0 <= places.file.min() <= places.file.max() < files:
+            raise UnlearningError(
+                "bad_selection", f"The selection names a file that the dataset's {files} do not hold."
+            )
+    if not len(forget):
+        raise UnlearningError("empty_forget_set", "There is no record to forget: all of them are erased or unknown.")
+    if not len(retain):
+        raise UnlearningError(
+            "empty_retain_set", "No record would remain to be retained: delete the model version instead of unlearning."
+        )
+    return Selection(forget, retain, holdout)
+
+
+def _places(table: pa.Table, name: Set) -> Places:
+    here = table["set"].cast(pa.string()).to_numpy() == name
+    file, row = (cast("NDArray[np.int64]", table[key].to_numpy().astype(np.int64)[here]) for key in ("file", "row"))
+    order = np.lexsort((row, file))
+    return Places(file[order], row[order])

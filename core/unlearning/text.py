@@ -1,0 +1,94 @@
+"""Causal language models: prompt and response become tokens, and only the response is scored."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from core.unlearning.batches import Batch, Example, Scores
+from core.unlearning.failures import UnlearningError
+from core.unlearning.records import Record
+
+UNSCORED = -100
+
+
+class TextFamily:
+    """Prompt and response, or plain text, scored with token cross-entropy.
+
+    The prompt is ``prompt_template`` with ``{prompt}`` filled in, tokenised without special tokens; the response is
+    tokenised by itself, also without; the end-of-sequence token is appended. The loss covers response tokens and
+    end-of-sequence; the first token of a record has nothing before it and cannot be scored, so plain text (no prompt)
+    is scored from its second token. A record longer than the model's positions loses the beginning of its prompt
+    first, then the end of its response; at least one prompt token stays.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        columns: Mapping[str, Any],
+        prompt_template: str,
+        end_token: int,
+        max_tokens: int | None,
+    ) -> None:
+        """Raises ``UnlearningError`` when the dataset declares neither ``response`` nor ``text``."""
+        self._tokenizer = tokenizer
+        self._template = prompt_template
+        self._end = end_token
+        self._max = max_tokens
+        self._prompt: str | None = columns.get("prompt")
+        response = columns.get("response") or columns.get("text")
+        if not isinstance(response, str):
+            raise UnlearningError("bad_dataset", "A text dataset needs a column for 'response' or for 'text'.")
+        self._response = response
+        self.columns: Sequence[str] = [name for name in (self._prompt, self._response) if name]
+
+    def encode(self, record: Record) -> Example:
+        """Token ids and labels, both (tokens,). Raises ``BadRecord``."""
+        prompt = (
+            self._tokens(self._template.replace("{prompt}", self._text(record, self._prompt))) if self._prompt else []
+        )
+        response = [*self._tokens(self._text(record, self._response)), self._end]
+        if self._max and len(prompt) + len(response) > self._max:
+            prompt = prompt[-max(1, self._max - len(response)) :] if prompt else []
+            response = response[: self._max - len(prompt)]
+        if len(prompt) + len(response) < 2:
+            raise record.bad("it holds no text that could be scored")
+        ids = np.array([*prompt, *response], dtype=np.int64)
+        labels = np.array([*[UNSCORED] * len(prompt), *response], dtype=np.int64)
+        labels[0] = UNSCORED
+        return Example(ids, labels)
+
+    def collate(self, examples: Sequence[Example], device: torch.device) -> Batch:
+        """Padded on the right to the longest record: ids, mask and labels, each (records, tokens)."""
+        shape = (len(examples), max(len(example.values) for example in examples))
+        ids, mask, labels = (np.full(shape, fill, dtype=np.int64) for fill in (self._end, 0, UNSCORED))
+        for i, example in enumerate(examples):
+            n = len(example.values)
+            ids[i, :n], mask[i, :n], labels[i, :n] = example.values, 1, example.labels
+        inputs = {"input_ids": torch.from_numpy(ids).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
+        return Batch(inputs, torch.from_numpy(labels).to(device))
+
+    def score(self, model: nn.Module, batch: Batch) -> Scores:
+        """Mean cross-entropy over each record's scored tokens, in nats; answers are tokens."""
+        logits: Tensor = model(**batch.inputs, use_cache=False).logits[:, :-1].float()
+        labels = batch.labels[:, 1:]
+        tokens = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=UNSCORED, reduction="none")
+        scored = labels != UNSCORED
+        counted = scored.sum(dim=1)
+        correct = ((logits.argmax(dim=-1) == labels) & scored).sum(dim=1)
+        return Scores(tokens.sum(dim=1) / counted, correct, counted)
+
+    def _tokens(self, text: str) -> list[int]:
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]  # pyright: ignore[reportReturnType]
+
+    @staticmethod
+    def _text(record: Record, column: str | None) -> str:
+        value = record.values.get(column or "")
+        if not isinstance(value, str):
+            raise record.bad(f"column {column!r} holds no text")
+        return value

@@ -1,0 +1,92 @@
+"""Targets matched by rank, and the objective that stops counting at them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from core.unlearning.objective import AIM, ForgetObjective, matched_targets, mean_surprise, surprise
+
+
+def test_ranks_are_matched() -> None:
+    targets = matched_targets(np.array([0.3, 0.1, 0.2]), np.array([9.0, 1.0, 5.0]))
+    np.testing.assert_allclose(targets, [9.0, 1.0, 5.0])
+
+
+def test_shares_of_a_larger_holdout_are_averaged() -> None:
+    targets = matched_targets(np.array([0.1, 0.2]), np.array([1.0, 2.0, 4.0, 8.0]))
+    np.testing.assert_allclose(targets, [1.5, 6.0])
+
+
+def test_the_mean_of_the_targets_is_the_holdouts_whatever_the_sizes() -> None:
+    rng = np.random.default_rng(0)
+    for n, m in ((3, 7), (7, 3), (1, 5), (5, 1), (10, 10)):
+        holdout = rng.exponential(size=m)
+        np.testing.assert_allclose(matched_targets(rng.random(n), holdout).mean(), holdout.mean())
+
+
+def test_surprise_is_the_log_odds_against_the_answer() -> None:
+    losses = -torch.tensor([0.5, 0.2, 0.99], dtype=torch.float64).log()
+    torch.testing.assert_close(
+        surprise(losses), torch.tensor([0.0, math.log(4), math.log(1 / 99)]).double(), atol=2e-3, rtol=0
+    )
+
+
+def test_the_gradient_of_a_sure_answer_does_not_vanish() -> None:
+    logits = torch.tensor([[9.0, 0.0]], requires_grad=True)
+    surprise(torch.nn.functional.cross_entropy(logits, torch.tensor([0]), reduction="none")).sum().backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.tensor([[-1.0, 1.0]]), atol=0.1, rtol=0)
+
+
+def test_a_loss_of_zero_has_a_finite_surprise_and_gradient() -> None:
+    losses = torch.zeros(1, requires_grad=True)
+    surprise(losses).sum().backward()
+    assert losses.grad is not None
+    assert bool(torch.isfinite(losses.grad).all())
+
+
+def test_a_record_counts_in_full_below_its_target_half_at_it_and_not_above() -> None:
+    target = surprise(torch.tensor([2.0, 2.0, 2.0]))
+    losses = torch.tensor([0.01, 2.0, 9.0])
+    free = losses.clone().requires_grad_()
+    surprise(free).sum().backward()
+    bound = losses.clone().requires_grad_()
+    ForgetObjective(target).values(bound, slice(0, 3)).sum().backward()
+    assert free.grad is not None
+    assert bound.grad is not None
+    torch.testing.assert_close(bound.grad / free.grad, torch.tensor([1.0, 0.5, 0.0]), atol=1e-3, rtol=0)
+
+
+def test_far_below_the_target_the_objective_is_the_distance_left() -> None:
+    objective, loss = ForgetObjective(torch.tensor([2.0])), torch.tensor([0.1])
+    torch.testing.assert_close(objective.values(loss, slice(0, 1)), surprise(loss) - 2.0, atol=1e-3, rtol=0)
+
+
+def test_micro_batches_see_their_own_targets() -> None:
+    objective = ForgetObjective(torch.tensor([1.0, 2.0, 3.0]))
+    losses = torch.tensor([0.5, 0.5, 0.5])
+    parts = [objective.values(losses[part], part) for part in (slice(0, 2), slice(2, 3))]
+    torch.testing.assert_close(torch.cat(parts), objective.values(losses, slice(0, 3)))
+
+
+def test_targets_lie_a_little_beyond_the_matched_losses() -> None:
+    objective = ForgetObjective.matched(np.array([0.1, 0.2]), np.array([1.0, 3.0]), torch.device("cpu"))
+    assert objective.targets is not None
+    torch.testing.assert_close(objective.targets, surprise(AIM * torch.tensor([1.0, 3.0])))
+
+
+def test_without_a_holdout_plain_surprise_counts() -> None:
+    objective = ForgetObjective.matched(np.array([0.1]), np.empty(0), torch.device("cpu"))
+    losses = torch.tensor([3.0])
+    torch.testing.assert_close(objective.values(losses, slice(0, 1)), surprise(losses))
+
+
+def test_a_target_of_zero_stays_finite() -> None:
+    objective = ForgetObjective.matched(np.array([0.1]), np.array([0.0]), torch.device("cpu"))
+    assert bool(torch.isfinite(objective.values(torch.tensor([5.0]), slice(0, 1))).all())
+
+
+def test_mean_surprise_of_a_set() -> None:
+    assert mean_surprise(np.array([math.log(2), math.log(2)])) == pytest.approx(0.0, abs=1e-4)
