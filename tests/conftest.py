@@ -205,7 +205,8 @@ def service(
     """The whole service as real processes, shared by the tests that need it; each takes a workspace of its own."""
     database_url = _copy(server_url, template_url)
     bucket = _fresh_bucket(s3_endpoint)
-    with Service(database_url, redis_url, bucket, tmp_path_factory.mktemp("service")) as running:
+    broker_url = redis_url.rsplit("/", 1)[0] + "/1"  # its worker must not answer other tests' doorbells
+    with Service(database_url, broker_url, bucket, tmp_path_factory.mktemp("service")) as running:
         yield running
     _drop(server_url, database_url)
 
