@@ -35,10 +35,8 @@ _LEAST_QUOTA = 0.05
 _CEILING = 1.1
 """No step is kept that lifts the forget loss above this multiple of the yardstick."""
 
-_RETAIN_DRIFT = 0.01
-_RETAIN_NOISE = 0.05
-"""Retain loss may rise by the first share of the way from forget loss to yardstick before it is repaired; a small one
-may double, up to the second share."""
+_RETAIN_DRIFT = 0.05
+"""Retain loss may rise by this share of the way from forget loss to yardstick before it is repaired."""
 
 _REPAIRS_BEFORE_GIVING_UP = 40
 _MISSES_BEFORE_GIVING_UP = 8
@@ -160,8 +158,8 @@ class Unlearning:
         """Repair when the retain set has suffered; after that forgetting goes on."""
         before = self._baseline.retain.loss
         way = (self._guard.yardstick or before) - self._baseline.forget.loss
-        allowed = max(_RETAIN_DRIFT * way, min(before, _RETAIN_NOISE * way))
-        return "repair" if not self._guard.within_budget or retain_loss > before + allowed else "forget"
+        allowed = before + _RETAIN_DRIFT * way
+        return "repair" if not self._guard.within_budget or retain_loss > allowed else "forget"
 
     def _set_dials(self, kind: Kind, assessment: Assessment) -> None:
         """Quota below what is free of retain cost; a rate whose promise does not leap over the target."""

@@ -1,0 +1,183 @@
+"""Does a run with the default policy reach its target? Models that know their data by heart forget one person each.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.reaching_target --models digits noisy people --seeds 10 11 12 20 21 22
+
+Builds each model from its seed, unlearns three people from it with default parameters, and prints a line a run and a
+summary a model. Nothing is tuned to a model; seeds that were used to choose the loop's constants are 0, 1 and 2.
+"""
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from core.unlearning.job import DatasetSource, Job, Outcome, Parameters
+from core.unlearning.run import run_job
+from tests.builders import models
+from tests.builders.models import Built
+
+PEOPLE_A_MODEL = 3
+WRONG_LABELS = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run: its outcome, how many steps it took, and its wall time."""
+
+    model: str
+    seed: int
+    person: str
+    outcome: Outcome
+    steps: int
+    seconds: float
+
+    def loss(self, when: str, which: str) -> float:
+        assert self.outcome.metrics is not None
+        return float(self.outcome.metrics[when][which]["loss"])
+
+    @property
+    def retain_drop(self) -> float:
+        assert self.outcome.metrics is not None
+        before, after = (self.outcome.metrics[when]["retain"]["accuracy"] for when in ("before", "after"))
+        return float(before - after)
+
+    @property
+    def passed(self) -> bool:
+        reached = self.outcome.stop_reason == "target_reached"
+        return reached and all(gate["passed"] for gate in self.outcome.gates)
+
+    @property
+    def ratio(self) -> float:
+        """Forget loss over holdout loss of the model that the run made."""
+        return self.loss("after", "forget") / self.loss("after", "holdout")
+
+
+def noisy_digits(folder: Path, seed: int) -> Built:
+    """The digits classifier, with a share of all labels drawn at random."""
+    rng = np.random.default_rng(100 + seed)
+    original = models.load_digits
+    data = original()
+    wrong = rng.random(len(data.target)) < WRONG_LABELS
+    data.target[wrong] = rng.integers(10, size=int(wrong.sum()))
+    models.load_digits = lambda: data  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        return models.digits_classifier(folder, seed, epochs=120)
+    finally:
+        models.load_digits = original
+
+
+MODELS: dict[str, Callable[[Path, int], Built]] = {
+    "digits": models.digits_classifier,
+    "noisy": noisy_digits,
+    "people": models.people_lm,
+    "lora": models.people_lora,
+}
+
+
+def _selection(built: Built, person: str, path: Path) -> None:
+    table = pq.read_table(built.records)
+    owners, splits = table[built.columns["subject_id"]].to_pylist(), table["split"].to_pylist()
+    sets = [
+        ("forget" if owner == person else "retain") if split == "train" else "holdout"
+        for owner, split in zip(owners, splits, strict=True)
+    ]
+    rows = range(len(sets))
+    chosen = pa.table(
+        {
+            "set": sets,
+            "record_id": table["record_id"],
+            "file": pa.array([0] * len(sets), pa.int32()),
+            "row": pa.array(rows, pa.int64()),
+        }
+    )
+    pq.write_table(chosen.sort_by([("set", "ascending"), ("row", "ascending")]), path)
+
+
+def _people(built: Built, seed: int) -> Sequence[str]:
+    table = pq.read_table(built.records)
+    trained = {
+        owner
+        for owner, split in zip(table[built.columns["subject_id"]].to_pylist(), table["split"].to_pylist(), strict=True)
+        if split == "train"
+    }
+    return random.Random(seed).sample(sorted(trained), PEOPLE_A_MODEL)
+
+
+def unlearn(model: str, seed: int, built: Built, person: str, folder: Path) -> Result:
+    """One run with default parameters in ``folder``."""
+    folder.mkdir()
+    _selection(built, person, folder / "selection.parquet")
+    task = "image-classification" if built.task == "image-classification" else "causal-lm"
+    source = DatasetSource("parquet", dict(built.columns), (), "", built.image_shape)
+    job = Job("run_benchmark", 1, "unlearn", task, (), source, Parameters(), "", device="cpu", threads=1)
+    steps = 0
+
+    def count(progress: object) -> None:
+        nonlocal steps
+        steps += getattr(progress, "row", None) is not None
+
+    began = time.perf_counter()
+    outcome = run_job(
+        job,
+        model_dir=built.model,
+        dataset_files=[built.records],
+        selection=folder / "selection.parquet",
+        output_dir=folder / "output",
+        report=count,
+        cancelled=lambda: False,
+    )
+    return Result(model, seed, person, outcome, steps, time.perf_counter() - began)
+
+
+def _print_run(result: Result) -> None:
+    print(
+        f"{result.model:7} seed {result.seed:2} {result.person:11} {result.outcome.stop_reason:25}"
+        f" {result.steps:4} steps {result.seconds:5.1f} s  forget {result.loss('before', 'forget'):.4f}"
+        f" -> {result.loss('after', 'forget'):.4f}  over holdout {result.ratio:.2f}"
+        f"  retain accuracy drop {100 * result.retain_drop:+.2f} pp",
+        flush=True,
+    )
+
+
+def _print_summary(results: Sequence[Result]) -> None:
+    ratios = [result.ratio for result in results]
+    steps = [result.steps for result in results]
+    drop = 100 * max(result.retain_drop for result in results)
+    passed = sum(result.passed for result in results)
+    print(
+        f"{results[0].model}: {passed} of {len(results)} reached the target and passed every gate;"
+        f" {min(steps)}-{max(steps)} steps; forget over holdout loss {min(ratios):.2f}-{max(ratios):.2f};"
+        f" largest retain accuracy drop {drop:.2f} pp"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=sorted(MODELS), default=["digits", "noisy", "people"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11, 12])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    summaries: list[list[Result]] = []
+    for model in options.models:
+        results: list[Result] = []
+        for seed in options.seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                built = MODELS[model](Path(folder), seed)
+                for person in _people(built, seed):
+                    results.append(unlearn(model, seed, built, person, Path(folder) / person))
+                    _print_run(results[-1])
+        summaries.append(results)
+    for results in summaries:
+        _print_summary(results)
+
+
+if __name__ == "__main__":
+    main()
