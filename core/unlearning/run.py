@@ -20,12 +20,13 @@ from core.evaluation.yardstick import yardstick
 from core.unlearning import hardness
 from core.unlearning.batches import ExampleSet, Family, RetainBatches
 from core.unlearning.bench import Bench
+from core.unlearning.course import Run
 from core.unlearning.failures import Cancelled, UnlearningError
 from core.unlearning.guard import Baseline
 from core.unlearning.images import image_family
 from core.unlearning.job import Job, Outcome, Progress
 from core.unlearning.ledger import Row, total
-from core.unlearning.loop import ACCEPT_SHARE, Run, Unlearning
+from core.unlearning.loop import ACCEPT_SHARE, Unlearning
 from core.unlearning.models import LoadedModel, end_token, load_model, load_tokenizer, max_tokens
 from core.unlearning.objective import mean_surprise
 from core.unlearning.records import Dataset
