@@ -83,7 +83,8 @@ class Unlearning(Course):
 
     def _assess(self, batch: list[Batch], objective: ForgetObjective) -> Assessment:
         return self._optimizer.assess(
-            retain_loss=lambda: self._bench.mean_loss(batch), forget_loss=lambda: self._bench.forget_pass(objective)[0]
+            retain_loss=lambda: self._bench.mean_loss(batch),
+            forget_loss=lambda: self._bench.forget_pass(objective.values)[0],
         )
 
     def _kind(self, retain_loss: float) -> Kind:
@@ -124,7 +125,7 @@ class Unlearning(Course):
     @torch.no_grad()
     def _try(self, assessment: Assessment, batch: list[Batch], objective: ForgetObjective, retries: int) -> Trial:
         step = self._optimizer.apply(assessment)
-        value, losses = self._bench.forget_pass(objective)
+        value, losses = self._bench.forget_pass(objective.values)
         retain_loss = float(self._bench.mean_loss(batch))
         before = float(assessment.forget_loss)
         dials = self._optimizer.param_groups[0]
