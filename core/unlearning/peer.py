@@ -72,6 +72,7 @@ class Sides:
 
     @cached_property
     def _teacher(self) -> Teacher:
+        """Made by the first step that asks, when the weights are still the original ones."""
         return Teacher(self.bench.model.model, self.bench.family)
 
     def _taken(self) -> Result:
