@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from api.schemas.common import Time, WireIn, WireOut
 from core.policies.body import as_json
 from core.policies.service import BUILT_IN, PolicyVersion
+from core.unlearning.job import METHODS
 
 _BODY = as_json(BUILT_IN.policy)
 
@@ -19,7 +20,8 @@ class PolicyIn(WireIn):
     )
 
     parameters: dict[str, StrictInt | StrictFloat | StrictStr] = Field(
-        default_factory=dict, description="dial settings of a run, named as in the answer"
+        default_factory=dict,
+        description=f"dial settings of a run, named as in the answer; `method` is one of {', '.join(METHODS)}",
     )
     batch_window_s: float = Field(0, description="seconds a pending request waits for others to be unlearned with it")
     production_follows: bool = Field(default=False, description="whether publishing moves `production` too")

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from core.platform.errors import InvalidInput, Problem
-from core.unlearning.job import Parameters
+from core.unlearning.job import METHODS, Parameters
 
-METHODS: Final = ("hamu-q",)
 QUOTA_RULES: Final = ("gradient_norm", "uniform", "softmax")
 BLOCKS: Final = ("tensor", "layer", "model")
 STOP_RULES: Final = ("sign_aware", "two_sided", "none")
@@ -113,6 +112,14 @@ _PARAMETERS: Final[Mapping[str, _Rule]] = {
     "retain_accuracy_budget": _number(0, 1),
     "max_evaluation_records": _whole(1, 10_000_000),
     "seed": _whole(0, 2**63 - 1),
+    "epochs": _whole(1, 100_000),
+    "weight_decay": _number(0, 1),
+    "retain_weight": _number(0, 1e6),
+    "npo_beta": _number(0, 1e6, open_ends=True),
+    "simnpo_beta": _number(0, 1e6, open_ends=True),
+    "simnpo_gamma": _number(0, 1e6),
+    "scrub_alpha": _number(0, 1e6),
+    "scrub_gamma": _number(0, 1e6),
 }
 _FIELDS: Final[Mapping[str, _Rule]] = {
     "batch_window_s": _number(0, 30 * 86_400),

@@ -1,5 +1,6 @@
 """What both tasks have in common: encoded records, batches, and the scores of a batch."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -44,6 +45,16 @@ class Scores:
     counted: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model answers to each record of a batch: over all choices, not only the right one."""
+
+    log_probabilities: Tensor
+    """(n, answers, choices), differentiable."""
+    scored: Tensor
+    """(n, answers) bool: which answers a record's loss is the mean of."""
+
+
 class Family(Protocol):
     """How the records of one task become batches and losses."""
 
@@ -62,6 +73,10 @@ class Family(Protocol):
         """One forward pass; gradients flow through ``losses`` unless they are switched off."""
         ...
 
+    def answers(self, model: nn.Module, batch: Batch) -> Answers:
+        """One forward pass; gradients flow unless they are switched off."""
+        ...
+
 
 def encode_all(dataset: Dataset, family: Family, places: Places) -> list[Example]:
     """Every record at ``places``, encoded and held in memory. Raises ``BadRecord``."""
@@ -76,6 +91,10 @@ class RetainBatches:
         self._family = family
         self._places = places
         self._sampler = WindowSampler(dataset.groups(places), batch_size=batch_size, seed=seed)
+
+    def steps(self, epochs: int) -> int:
+        """How many batches hold every record ``epochs`` times."""
+        return math.ceil(epochs * len(self._places) / self._sampler.batch_size)
 
     def __iter__(self) -> Iterator[list[Example]]:
         """Batches of ``batch_size`` examples, or of the whole set if it is smaller. Raises ``BadRecord``."""

@@ -12,10 +12,12 @@ from core.evaluation.scores import SetScores
 from core.unlearning.batches import Batch, Example, ExampleSet, Family, RetainBatches
 from core.unlearning.failures import Cancelled
 from core.unlearning.models import LoadedModel
-from core.unlearning.objective import ForgetObjective
 
 Weights = dict[str, Tensor]
-"""A copy of the trained weights, by name, in the host's memory."""
+"""A copy of the trained weights and of the buffers (BatchNorm statistics), by name, in the host's memory."""
+
+Values = Callable[[Tensor, slice], Tensor]
+"""From losses of forget records, (records,) in nats, and their places in the set, to a value for each record."""
 
 
 @dataclass(slots=True)
@@ -55,38 +57,54 @@ class Bench:
 
     def mean_loss(self, batches: list[Batch]) -> Tensor:
         """Mean loss in nats over a minibatch, 0-d; where gradients are on, they are accumulated in ``.grad``."""
+        return self.minibatch_mean(batches, lambda batch: self.family.score(self.model.model, batch).losses)
+
+    def minibatch_mean(self, batches: list[Batch], values: Callable[[Batch], Tensor]) -> Tensor:
+        """Mean of ``values`` (one a record) over a minibatch, 0-d; gradients as in ``mean_loss``."""
         records = sum(len(batch.labels) for batch in batches)
         total = torch.zeros((), device=self.model.device)
         for batch in batches:
-            total += _accumulated(self.family.score(self.model.model, batch).losses.sum() / records)
+            total += _accumulated(values(batch).sum() / records)
         return total
 
-    def forget_pass(self, objective: ForgetObjective) -> tuple[Tensor, NDArray[np.float64]]:
-        """Objective (0-d) and losses (n,) of the whole forget set; where gradients are on, they are accumulated."""
-        total = torch.zeros((), device=self.model.device)
+    def forget_pass(self, values: Values) -> tuple[Tensor, NDArray[np.float64]]:
+        """Mean of ``values`` (0-d) and losses (n,) of the whole forget set; gradients as in ``mean_loss``."""
         losses: list[Tensor] = []
-        for start, batch in self._forget_batches():
-            scored = self.family.score(self.model.model, batch).losses
-            values = objective.values(scored, slice(start, start + len(scored)))
-            total += _accumulated(values.sum() / len(self.forget))
-            losses.append(scored.detach())
+
+        def scored(batch: Batch, where: slice) -> Tensor:
+            found = self.family.score(self.model.model, batch).losses
+            losses.append(found.detach())
+            return values(found, where)
+
+        total = self.forget_mean(scored)
         return total, torch.cat(losses).double().cpu().numpy()
 
-    def _forget_batches(self) -> Iterator[tuple[int, Batch]]:
+    def forget_mean(self, values: Callable[[Batch, slice], Tensor]) -> Tensor:
+        """Mean of ``values`` (one a record) over the whole forget set, 0-d; gradients as in ``mean_loss``."""
+        total = torch.zeros((), device=self.model.device)
+        for where, batch in self._forget_batches():
+            total += _accumulated(values(batch, where).sum() / len(self.forget))
+        return total
+
+    def _forget_batches(self) -> Iterator[tuple[slice, Batch]]:
         start = 0
         for chunk in self.forget.chunks(self.micro_batch_size):
-            yield start, self._collate(chunk)
+            yield slice(start, start + len(chunk)), self._collate(chunk)
             start += len(chunk)
 
     def copy_weights(self) -> Weights:
-        """What the trained weights are now."""
-        return {name: weight.detach().to("cpu", copy=True) for name, weight in self.model.trainable.items()}
+        """What the trained weights and the buffers are now."""
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._movable()}
 
     @torch.no_grad()
     def restore_weights(self, weights: Weights) -> None:
         """Back to what ``copy_weights`` returned."""
-        for name, weight in self.model.trainable.items():
-            weight.copy_(weights[name])
+        for name, tensor in self._movable():
+            tensor.copy_(weights[name])
+
+    def _movable(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.model.trainable.items()
+        yield from self.model.model.named_buffers()
 
     def _collate(self, examples: list[Example]) -> Batch:
         return self.family.collate(examples, self.model.device)

@@ -27,8 +27,6 @@ _ADVICE = {
 
 def make_optimizer(bench: Bench, parameters: Parameters) -> HAMU:
     """HAMU-Q over the weights that take part. Raises ``UnlearningError`` for settings that it does not know."""
-    if parameters.method != "hamu-q":
-        raise UnlearningError("bad_parameters", f"The method {parameters.method!r} is not known; use 'hamu-q'.")
     settings: dict[str, Any] = {
         "quota": parameters.quota,
         "block": parameters.block,
@@ -64,7 +62,7 @@ def assess(bench: Bench, baseline: Baseline, parameters: Parameters) -> dict[str
         batches = bench.batch(examples)
         assessment = optimizer.assess(
             retain_loss=lambda batches=batches: bench.mean_loss(batches),
-            forget_loss=lambda: bench.forget_pass(objective)[0],
+            forget_loss=lambda: bench.forget_pass(objective.values)[0],
         )
         steps.append(optimizer.plan(assessment))
     optimizer.release()
@@ -89,8 +87,9 @@ def _block(steps: Sequence[Step], names: Sequence[str]) -> dict[str, Any]:
 
 
 def branch_shares(rows: Sequence[Any]) -> dict[str, float]:
-    """Mean share of blocks in each branch over ledger rows; zeros without rows."""
-    return {name: float(np.mean([row[name] for row in rows])) if rows else 0.0 for name in BRANCHES}
+    """Mean share of blocks in each branch over ledger rows; zeros without rows of steps that have branches."""
+    shares = {name: [row[name] for row in rows if row[name] is not None] for name in BRANCHES}
+    return {name: float(np.mean(found)) if found else 0.0 for name, found in shares.items()}
 
 
 def finite(value: float | None) -> float | None:

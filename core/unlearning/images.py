@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import nn
 from transformers import PretrainedConfig
 
-from core.unlearning.batches import Batch, Example, Scores
+from core.unlearning.batches import Answers, Batch, Example, Scores
 from core.unlearning.failures import UnlearningError, UnsupportedModel
 from core.unlearning.preprocessing import Preprocessing
 from core.unlearning.records import Record
@@ -94,6 +94,11 @@ class ImageFamily:
         losses = F.cross_entropy(logits, batch.labels, reduction="none")
         correct = (logits.argmax(dim=-1) == batch.labels).long()
         return Scores(losses, correct, torch.ones_like(correct))
+
+    def answers(self, model: nn.Module, batch: Batch) -> Answers:
+        """One answer a record, over the classes."""
+        logits = model(**batch.inputs).logits.float()
+        return Answers(F.log_softmax(logits, dim=-1)[:, None], torch.ones_like(batch.labels, dtype=torch.bool)[:, None])
 
     def _pixels(self, record: Record) -> Pixels:
         value = record.values.get(self._image)

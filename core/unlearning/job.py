@@ -10,13 +10,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+from core.unlearning.peers import PEERS
 
 JOB_FILE = "job.json"
 OUTCOME_FILE = "outcome.json"
 SELECTION_FILE = "selection.parquet"
 """Columns: ``set`` (forget | retain | holdout), ``record_id``, ``file`` (index into ``DatasetSource.files``), ``row``
 (0-based row in that file). Sorted by set, file, row."""
+
+HAMU_Q: Final = "hamu-q"
+METHODS: Final = (HAMU_Q, *PEERS)
 
 Set = Literal["forget", "retain", "holdout"]
 Task = Literal["image-classification", "causal-lm"]
@@ -60,7 +65,8 @@ class DatasetSource:
 class Parameters:
     """The dial settings of a run; every default is the default policy."""
 
-    method: str = "hamu-q"
+    method: str = HAMU_Q
+    """One of ``METHODS``."""
     learning_rate: float = 1e-3
     """η of the first step; the trust region changes it from there."""
     quota_ratio: float = 0.5
@@ -82,6 +88,22 @@ class Parameters:
     max_evaluation_records: int = 10_000
     """Retain and holdout sets larger than this are evaluated on a seeded sample of this size."""
     seed: int = 0
+    epochs: int = 60
+    """Of ``retrain``: how often it sees the retain set. ``max_steps`` does not shorten it."""
+    weight_decay: float = 0.0
+    """Of the peers' AdamW, whose rate is ``learning_rate``."""
+    retain_weight: float = 1.0
+    """Of ``npo`` and ``simnpo``: weight of the retain loss beside theirs."""
+    npo_beta: float = 0.1
+    """β of ``npo``: the larger, the sooner a record that has become less likely stops counting."""
+    simnpo_beta: float = 2.5
+    """β of ``simnpo``, for the loss of a token."""
+    simnpo_gamma: float = 0.0
+    """γ of ``simnpo``: nats by which β times the loss should exceed nothing before a record counts by half."""
+    scrub_alpha: float = 0.5
+    """α of ``scrub``: weight of the divergence from the original model on retain data."""
+    scrub_gamma: float = 1.0
+    """γ of ``scrub``: weight of the retain loss."""
 
 
 @dataclass(frozen=True, slots=True)

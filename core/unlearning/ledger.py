@@ -26,7 +26,17 @@ Hardness, of clipped gradients: ``kappa``, ``kappa_1``, ``kappa_2``, ``cosine``,
 ``quota``. Dials: ``learning_rate``, ``quota_ratio``. Shares of blocks: ``direct``, ``rectified``, ``colinear``,
 ``infeasible``. Norms: ``retain_grad_norm``, ``forget_grad_norm``, ``retain_clip``, ``forget_clip``, ``update_norm``.
 A step that was not accepted left the weights alone; its row shows the last try. What is not finite is None.
+A peer method promises nothing and measures no hardness, so those columns are None; its gain is in the same units.
 """
+
+COLUMNS = (
+    "step", "kind", "accepted", "retries", "forget_loss", "forget_loss_after", "retain_loss", "retain_loss_after",
+    "yardstick", "realised_forget_gain", "realised_retain_change", "forget_capacity", "free_capacity", "quota_ratio",
+    "seconds", "retain_grad_norm", "forget_grad_norm", "retain_clip", "forget_clip", "quota", "kappa", "kappa_1",
+    "kappa_2", "cosine", "stopping_margin", "direct", "rectified", "colinear", "infeasible", "learning_rate",
+    "promised_forget_gain", "predicted_retain_change", "update_norm", "verdict",
+)  # fmt: skip
+"""Of every row, whatever the method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,40 @@ def ledger_row(
     }
     left_out = {"S", "C", "should_stop", "stop_reason", *row}
     row |= {key: value for key, value in numbers.items() if key not in left_out}
+    return {key: _finite(value) for key, value in row.items()}
+
+
+def peer_row(
+    number: int,
+    *,
+    forget_loss: float,
+    forget_loss_after: float,
+    retain_loss: float,
+    retain_loss_after: float,
+    gain: float,
+    yardstick: float | None,
+    learning_rate: float,
+    update_norm: float,
+    seconds: float,
+) -> Row:
+    """The row of a peer's step, which is always kept; ``gain`` is the rise of the forget objective."""
+    row: Row = {
+        **dict.fromkeys(COLUMNS),
+        "step": number,
+        "kind": "forget",
+        "accepted": True,
+        "retries": 0,
+        "forget_loss": forget_loss,
+        "forget_loss_after": forget_loss_after,
+        "retain_loss": retain_loss,
+        "retain_loss_after": retain_loss_after,
+        "yardstick": yardstick,
+        "realised_forget_gain": gain,
+        "realised_retain_change": retain_loss_after - retain_loss,
+        "learning_rate": learning_rate,
+        "update_norm": update_norm,
+        "seconds": seconds,
+    }
     return {key: _finite(value) for key, value in row.items()}
 
 

@@ -6,8 +6,8 @@ Nothing is tuned by hand: the trust region finds the step size, the quota stays 
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from core.hamu import Assessment, TrustRegion
 from core.unlearning.batches import Batch
 from core.unlearning.bench import Bench
-from core.unlearning.failures import Cancelled
-from core.unlearning.guard import Baseline, Guard
+from core.unlearning.course import Course
+from core.unlearning.guard import Baseline
 from core.unlearning.hardness import make_optimizer
 from core.unlearning.job import Parameters, StopReason
 from core.unlearning.ledger import Kind, Row, Trial, ledger_row
@@ -38,86 +38,22 @@ _CEILING = 1.1
 _RETAIN_DRIFT = 0.05
 """Retain loss may rise by this share of the way from forget loss to yardstick before it is repaired."""
 
-_REPAIRS_BEFORE_GIVING_UP = 40
 _MISSES_BEFORE_GIVING_UP = 8
 
 _REGION = TrustRegion(accept_share=ACCEPT_SHARE, retain_share=0.05, growth=1.6, leap=0.25)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What the loop did; ``rows`` is its ledger."""
-
-    stop_reason: StopReason
-    rows: list[Row]
-    rolled_back: bool
-    """Whether the last weights were not kept: those of the last look within the retain budget were put back."""
-
-
-class Unlearning:
-    """One run over a bench; its ledger is ``rows``."""
+class Unlearning(Course):
+    """HAMU-Q's course over a bench."""
 
     def __init__(self, bench: Bench, baseline: Baseline, parameters: Parameters) -> None:
-        self._bench = bench
-        self._baseline = baseline
-        self._parameters = parameters
-        self._guard = Guard(bench, baseline, parameters)
+        super().__init__(bench, baseline, parameters)
         self._optimizer = make_optimizer(bench, parameters)
         self._rates: dict[Kind, float] = dict.fromkeys(("forget", "repair"), parameters.learning_rate)
-        self._retain = iter(bench.retain_batches)
-        self._losses = baseline.forget.losses
         self._misses = 0
-        self._repairs = 0
-        self.rows: list[Row] = []
 
-    def run(self, report: Callable[[Row], None]) -> Run:
-        """Step until something ends the run; ``report`` gets each row. The weights end within the retain budget."""
-        try:
-            reason = self._steps(report)
-            rolled_back = not self._settle(reason)
-        except Cancelled:
-            reason, rolled_back = "cancelled", False
+    def _release(self) -> None:
         self._optimizer.release()
-        if rolled_back and reason == "max_steps":
-            reason = "retain_budget_exhausted"
-        return Run(reason, self.rows, rolled_back)
-
-    def _steps(self, report: Callable[[Row], None]) -> StopReason:
-        while len(self.rows) < self._parameters.max_steps:
-            if reason := self._reason_to_stop():
-                return reason
-            row, reason = self._step()
-            if row is not None:
-                self.rows.append(row)
-                report(row)
-            if reason:
-                return reason
-        return self._reason_to_stop() or "max_steps"
-
-    def _settle(self, reason: StopReason) -> bool:
-        """Whether the weights may stay; otherwise the last ones within the budget were put back."""
-        if reason not in ("target_reached", "retain_budget_exhausted", "non_finite"):
-            self._guard.look(len(self.rows))
-        if reason == "non_finite" or not self._guard.within_budget:
-            self._guard.roll_back()
-            return False
-        return True
-
-    def _reason_to_stop(self) -> StopReason | None:
-        """Looks at the whole sets when that is due or the target seems reached."""
-        if self._bench.cancelled():
-            raise Cancelled
-        step = len(self.rows)
-        if self._guard.due(step) or (self._at_target() and self._guard.within_budget):
-            self._guard.look(step)
-        if self._guard.within_budget:
-            self._repairs = 0
-            return "target_reached" if self._at_target() else None
-        return "retain_budget_exhausted" if self._repairs >= _REPAIRS_BEFORE_GIVING_UP else None
-
-    def _at_target(self) -> bool:
-        goal = self._guard.yardstick
-        return goal is not None and float(self._losses.mean()) >= self._parameters.forget_target_ratio * goal
 
     def _step(self) -> tuple[Row | None, StopReason | None]:
         started = time.perf_counter()
@@ -143,15 +79,10 @@ class Unlearning:
         )
         return row, self._after(kind, trials[-1])
 
-    def _objective(self) -> ForgetObjective:
-        """Targets follow the holdout, whose losses move a little with the model; ranks are those before the run."""
-        return ForgetObjective.matched(
-            self._baseline.forget.losses, self._guard.stranger_losses, self._bench.model.device
-        )
-
     def _assess(self, batch: list[Batch], objective: ForgetObjective) -> Assessment:
         return self._optimizer.assess(
-            retain_loss=lambda: self._bench.mean_loss(batch), forget_loss=lambda: self._bench.forget_pass(objective)[0]
+            retain_loss=lambda: self._bench.mean_loss(batch),
+            forget_loss=lambda: self._bench.forget_pass(objective.values)[0],
         )
 
     def _kind(self, retain_loss: float) -> Kind:
@@ -192,7 +123,7 @@ class Unlearning:
     @torch.no_grad()
     def _try(self, assessment: Assessment, batch: list[Batch], objective: ForgetObjective, retries: int) -> Trial:
         step = self._optimizer.apply(assessment)
-        value, losses = self._bench.forget_pass(objective)
+        value, losses = self._bench.forget_pass(objective.values)
         retain_loss = float(self._bench.mean_loss(batch))
         before = float(assessment.forget_loss)
         dials = self._optimizer.param_groups[0]
@@ -217,7 +148,7 @@ class Unlearning:
         return goal is not None and mean > _CEILING * goal and mean > float(self._losses.mean())
 
     def _after(self, kind: Kind, last: Trial) -> StopReason | None:
-        self._repairs += kind == "repair" and not self._guard.within_budget
+        self._over_budget += kind == "repair" and not self._guard.within_budget
         self._misses = 0 if last.kept else self._misses + 1
         if self._misses < _MISSES_BEFORE_GIVING_UP:
             return None

@@ -20,14 +20,16 @@ from core.evaluation.yardstick import yardstick
 from core.unlearning import hardness
 from core.unlearning.batches import ExampleSet, Family, RetainBatches
 from core.unlearning.bench import Bench
+from core.unlearning.course import Course, Run
 from core.unlearning.failures import Cancelled, UnlearningError
 from core.unlearning.guard import Baseline
 from core.unlearning.images import image_family
-from core.unlearning.job import Job, Outcome, Progress
+from core.unlearning.job import HAMU_Q, METHODS, Job, Outcome, Progress
 from core.unlearning.ledger import Row, total
-from core.unlearning.loop import ACCEPT_SHARE, Run, Unlearning
+from core.unlearning.loop import ACCEPT_SHARE, Unlearning
 from core.unlearning.models import LoadedModel, end_token, load_model, load_tokenizer, max_tokens
 from core.unlearning.objective import mean_surprise
+from core.unlearning.peer_course import PeerCourse
 from core.unlearning.records import Dataset
 from core.unlearning.seed import make_deterministic
 from core.unlearning.selection import Selection, read_selection
@@ -163,6 +165,11 @@ def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
 
 
 def _prepare(job: Job, folders: _Folders, line: _Line) -> tuple[Bench, Selection]:
+    if job.parameters.method not in METHODS:
+        known = ", ".join(METHODS)
+        raise UnlearningError(
+            "bad_parameters", f"The method {job.parameters.method!r} is not known; use one of {known}."
+        )
     make_deterministic(job.parameters.seed)
     if job.threads:
         torch.set_num_threads(job.threads)
@@ -224,16 +231,20 @@ def _worker(device: torch.device) -> dict[str, Any]:
 
 
 def _unlearn(job: Job, bench: Bench, baseline: Baseline, line: _Line) -> Run:
-    limit, started = job.parameters.max_steps, time.perf_counter()
+    course = _course(job, bench, baseline)
+    limit, started = course.max_steps, time.perf_counter()
 
     def progress(step: int, row: Row | None = None) -> Progress:
         left = (time.perf_counter() - started) / step * (limit - step) if step else None
         return Progress(phase="unlearning", step=step, max_steps=limit, eta_seconds=left, row=row)
 
     line.report(progress(0))
-    return Unlearning(bench, baseline, job.parameters).run(
-        lambda row: line.report(progress(int(row["step"] or 0), row))
-    )
+    return course.run(lambda row: line.report(progress(int(row["step"] or 0), row)))
+
+
+def _course(job: Job, bench: Bench, baseline: Baseline) -> Course:
+    kind = Unlearning if job.parameters.method == HAMU_Q else PeerCourse
+    return kind(bench, baseline, job.parameters)
 
 
 def _summary(job: Job, scores: Baseline) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from core.unlearning.batches import Batch, Example, Scores
+from core.unlearning.batches import Answers, Batch, Example, Scores
 from core.unlearning.failures import UnlearningError
 from core.unlearning.records import Record
 
@@ -75,13 +75,21 @@ class TextFamily:
 
     def score(self, model: nn.Module, batch: Batch) -> Scores:
         """Mean cross-entropy over each record's scored tokens, in nats; answers are tokens."""
-        logits: Tensor = model(**batch.inputs, use_cache=False).logits[:, :-1].float()
-        labels = batch.labels[:, 1:]
+        logits, labels = self._logits(model, batch), batch.labels[:, 1:]
         tokens = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=UNSCORED, reduction="none")
         scored = labels != UNSCORED
         counted = scored.sum(dim=1)
         correct = ((logits.argmax(dim=-1) == labels) & scored).sum(dim=1)
         return Scores(tokens.sum(dim=1) / counted, correct, counted)
+
+    def answers(self, model: nn.Module, batch: Batch) -> Answers:
+        """What is said at each token, given those before it."""
+        return Answers(F.log_softmax(self._logits(model, batch), dim=-1), batch.labels[:, 1:] != UNSCORED)
+
+    @staticmethod
+    def _logits(model: nn.Module, batch: Batch) -> Tensor:
+        """(records, tokens - 1, vocabulary): what is said before each token but the first."""
+        return model(**batch.inputs, use_cache=False).logits[:, :-1].float()
 
     def _tokens(self, text: str) -> list[int]:
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]  # pyright: ignore[reportReturnType]

@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 from core.platform.database import transaction
 from core.policies import service
 from core.policies.body import Policy
+from core.unlearning.job import METHODS
 from tests.builders.web import Web, web
 
 pytestmark = pytest.mark.integration
@@ -35,6 +36,12 @@ def test_each_put_is_a_version_of_its_own_from_the_defaults(caller: Web) -> None
     assert second["parameters"]["max_steps"] == 200  # a PUT replaces; what it leaves out is the default
     assert second["production_follows"] is True
     assert caller.get("/v1/policies/strict").json() == second
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_policy_may_name_any_method(caller: Web, method: str) -> None:
+    stored = caller.put("/v1/policies/compared", {"parameters": {"method": method}}).json()
+    assert stored["parameters"]["method"] == method
 
 
 def test_what_applies_to_a_model(caller: Web, database: Engine) -> None:

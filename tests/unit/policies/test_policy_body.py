@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.platform.errors import InvalidInput
 from core.policies.body import Policy, as_json, from_json
-from core.unlearning.job import Parameters
+from core.unlearning.job import METHODS, Parameters
 
 
 def test_nothing_said_is_the_default() -> None:
@@ -32,6 +32,11 @@ def test_every_setting_of_a_run_has_a_rule() -> None:
         with pytest.raises(InvalidInput) as refused:
             from_json({"parameters": {one.name: None}})
         assert [problem.pointer for problem in refused.value.problems] == [f"/parameters/{one.name}"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_can_be_chosen(method: str) -> None:
+    assert from_json({"parameters": {"method": method}}).parameters.method == method
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,14 @@ def test_every_setting_of_a_run_has_a_rule() -> None:
         ("max_evaluation_records", 0),
         ("seed", -1),
         ("seed", 2**63),
+        ("epochs", 0),
+        ("weight_decay", -0.1),
+        ("retain_weight", -1),
+        ("npo_beta", 0),
+        ("simnpo_beta", 0),
+        ("simnpo_gamma", -1),
+        ("scrub_alpha", -1),
+        ("scrub_gamma", -1),
     ],
 )
 def test_values_out_of_range_are_refused(name: str, value: Any) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from transformers import PretrainedConfig
 
+from core.unlearning.batches import Batch
 from core.unlearning.failures import BadRecord, UnlearningError, UnsupportedModel
 from core.unlearning.images import ImageFamily, fit_channels
 from core.unlearning.preprocessing import Preprocessing
@@ -146,3 +148,13 @@ def test_without_settings_images_get_the_models_size(tmp_path: Path) -> None:
     values = Preprocessing.of(tmp_path, sized).apply(np.full((8, 8, 3), 255, dtype=np.uint8))
     assert values.shape == (4, 4, 3)
     assert values.max() == 1.0
+
+
+def test_answers_are_those_that_the_losses_are_of() -> None:
+    logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    model: Any = lambda **_: SimpleNamespace(logits=logits)  # noqa: E731
+    batch = Batch({"pixel_values": torch.zeros(3, 3, 2, 2)}, torch.tensor([0, 3, 1]))
+    answers = family().answers(model, batch)
+    assert answers.scored.tolist() == [[True]] * 3
+    given = answers.log_probabilities[:, 0].gather(1, batch.labels[:, None])[:, 0]
+    torch.testing.assert_close(-given, family().score(model, batch).losses)

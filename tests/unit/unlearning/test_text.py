@@ -102,3 +102,15 @@ def test_losses_are_means_over_scored_tokens_counted_by_hand() -> None:
     torch.testing.assert_close(scores.losses, torch.tensor([(half + tenth) / 2, (2 * half + 2 * tenth) / 4]))
     assert scores.correct.tolist() == [1, 2]
     assert scores.counted.tolist() == [2, 4]
+
+
+def test_answers_are_those_that_the_losses_are_of() -> None:
+    examples = [family().encode(record(q="who", a=answer)) for answer in ("ada", "ada bob ada")]
+    batch = family().collate(examples, torch.device("cpu"))
+    logits = torch.randn(2, batch.labels.shape[1], len(WORDS), generator=torch.Generator().manual_seed(0))
+    model: Any = lambda **_: SimpleNamespace(logits=logits)  # noqa: E731
+    answers, scores = family().answers(model, batch), family().score(model, batch)
+    assert answers.scored.sum(dim=1).tolist() == scores.counted.tolist() == [2, 4]
+    right = batch.labels[:, 1:].clamp(min=0)[..., None]
+    given = answers.log_probabilities.gather(2, right)[..., 0] * answers.scored
+    torch.testing.assert_close(-given.sum(dim=1) / scores.counted, scores.losses)

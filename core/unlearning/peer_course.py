@@ -1,0 +1,105 @@
+"""A peer's run: its own gradients, AdamW, and HAMU's target, budget and ledger."""
+
+import math
+import time
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.hamu.baselines.gradients import shortened
+from core.unlearning.bench import Bench
+from core.unlearning.course import Course
+from core.unlearning.failures import Cancelled
+from core.unlearning.guard import Baseline
+from core.unlearning.job import Parameters, StopReason
+from core.unlearning.ledger import Row, peer_row
+from core.unlearning.peer import Sides, peer_module
+
+_LEAST_NORM = 1e-12
+"""A shorter gradient is not made longer by clipping."""
+
+
+class PeerCourse(Course):
+    """Steps of AdamW along a peer's gradient, clipped to ``max_grad_norm``; none is taken back on its own."""
+
+    def __init__(self, bench: Bench, baseline: Baseline, parameters: Parameters) -> None:
+        """Raises ``UnlearningError`` for an unknown method, or one that this model does not allow."""
+        super().__init__(bench, baseline, parameters)
+        self._peer = peer_module(parameters.method).build(Sides(bench, baseline, parameters))
+        self._weights = list(bench.model.trainable.values())
+        self._optimizer = torch.optim.AdamW(
+            self._weights, lr=parameters.learning_rate, weight_decay=parameters.weight_decay
+        )
+        self._losses = baseline.forget.losses if self._peer.steps is None else self._forget_losses()
+
+    @property
+    def max_steps(self) -> int:
+        """Its own number of steps if the method has one, else the policy's."""
+        return self._parameters.max_steps if self._peer.steps is None else self._peer.steps
+
+    def _reason_to_stop(self) -> StopReason | None:
+        """A method with its own number of steps is looked at only when it has taken them all."""
+        if self._peer.steps is None:
+            return super()._reason_to_stop()
+        if self._bench.cancelled():
+            raise Cancelled
+        if len(self.rows) < self._peer.steps:
+            return None
+        self._guard.look(len(self.rows))
+        return "target_reached" if self._guard.within_budget and self._at_target() else None
+
+    def _step(self) -> tuple[Row | None, StopReason | None]:
+        started = time.perf_counter()
+        batch = self._bench.batch(next(self._retain))
+        with torch.no_grad():
+            retain_loss = float(self._bench.mean_loss(batch))
+        if not math.isfinite(retain_loss + float(self._losses.mean())):
+            return None, "non_finite"
+        before, moved = self._losses, self._descend(self._peer.gradients(batch))
+        self._losses = self._forget_losses()
+        with torch.no_grad():
+            retain_loss_after = float(self._bench.mean_loss(batch))
+        row = peer_row(
+            len(self.rows) + 1,
+            forget_loss=float(before.mean()),
+            forget_loss_after=float(self._losses.mean()),
+            retain_loss=retain_loss,
+            retain_loss_after=retain_loss_after,
+            gain=self._gain(before),
+            yardstick=self._guard.yardstick,
+            learning_rate=self._optimizer.param_groups[0]["lr"],
+            update_norm=moved,
+            seconds=time.perf_counter() - started,
+        )
+        finite = math.isfinite(retain_loss_after + float(self._losses.mean()))
+        self._over_budget += not self._guard.within_budget
+        return row, None if finite else "non_finite"
+
+    @torch.no_grad()
+    def _descend(self, gradients: list[Tensor | None]) -> float:
+        """One step of AdamW; how far the weights moved."""
+        before = [weight.clone() for weight in self._weights]
+        clipped = shortened(gradients, self._parameters.max_grad_norm, _LEAST_NORM)
+        for weight, gradient in zip(self._weights, clipped, strict=True):
+            weight.grad = gradient
+        self._optimizer.param_groups[0]["lr"] = self._parameters.learning_rate * self._peer.rate(len(self.rows))
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        steps = zip(self._weights, before, strict=True)
+        return math.sqrt(math.fsum(float((weight - start).double().square().sum()) for weight, start in steps))
+
+    @torch.no_grad()
+    def _forget_losses(self) -> NDArray[np.float64]:
+        return self._bench.forget_pass(lambda losses, _: losses)[1]
+
+    def _gain(self, before: NDArray[np.floating]) -> float:
+        """Rise of HAMU's forget objective, which is what its ledger counts in."""
+        objective = self._objective()
+        device = self._bench.model.device
+        values = [
+            objective.values(torch.tensor(losses, dtype=torch.float32, device=device), slice(None)).mean()
+            for losses in (before, self._losses)
+        ]
+        return float(values[1] - values[0])
