@@ -13,7 +13,8 @@ and at the quota that a run would ask for, and ratio the policy's ``forget_targe
 
 left/4 is the trust region's leap, γ the growth of its rate. The spread comes from ρ, the share of its promises that a
 run realises (1, 0.8, 0.6), from γ (the trust region's 1.6, its square root, its fourth root), and from the minibatches
-(that with the largest G, the middle one, that with the smallest). These are guesses and not bounds: gradients change
+(that with the largest G, the middle one, that with the smallest); the slow guess of seconds is half as much again, for
+retries and a busy machine. These are guesses and not bounds: gradients change
 along the way, repair steps and retries are not foreseen, and the retain cost is first order, as if the first step's
 terms held to the end.
 """
