@@ -13,6 +13,7 @@ from core.webhooks.catalogue import CATALOGUE, EventType
 
 TAGS: Final[Mapping[str, str]] = {
     "deletion requests": "Ask that records or people be unlearned, and follow what becomes of it.",
+    "hardness assessments": "Ask beforehand how hard unlearning would be, and what it would take.",
     "runs": "Executions of unlearning: progress, step ledger, hardness, metrics.",
     "models": "Models, their immutable versions and the aliases that point at versions.",
     "data sets": "Training records of models.",

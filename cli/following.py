@@ -1,4 +1,4 @@
-"""Waiting for a deletion request or a run, with a progress bar for people."""
+"""Waiting for a deletion request, a run or an assessment, with a progress bar for people."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +10,7 @@ from cli.client import Api
 from cli.output import Failed, stderr
 
 REQUEST_ENDS: Final = frozenset({"completed", "failed", "cancelled", "needs_review"})
+ASSESSMENT_ENDS: Final = frozenset({"succeeded", "failed", "cancelled"})
 RUN_ENDS: Final = frozenset({"succeeded", "failed", "cancelled", "needs_review"})
 DATASET_ENDS: Final = frozenset({"ready", "failed"})
 _GLANCE_S: Final = 0.5
@@ -47,6 +48,19 @@ def follow_run(api: Api, run_id: str, *, limit_s: float | None = None) -> dict[s
             return run if run["status"] in RUN_ENDS else None
 
         return wait(ended, what=run_id, limit_s=limit_s)
+
+
+def follow_assessment(api: Api, assessment_id: str, *, limit_s: float | None = None) -> dict[str, Any]:
+    """The hardness assessment once it has ended, its phase shown meanwhile. Raises ``Failed`` after ``limit_s``."""
+    with _bar() as bar:
+        task = bar.add_task("queued", total=None)
+
+        def ended() -> dict[str, Any] | None:
+            assessment = api.look(f"/v1/hardness-assessments/{assessment_id}")
+            show(bar, task, assessment)
+            return assessment if assessment["status"] in ASSESSMENT_ENDS else None
+
+        return wait(ended, what=assessment_id, limit_s=limit_s)
 
 
 def follow_dataset(api: Api, name: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def submit(
     fields: dict[str, Any] = {
         "model": model,
         "dataset": dataset,
-        "record_ids": [*(record or []), *(_lines(records_file) if records_file else [])],
+        "record_ids": [*(record or []), *(lines(records_file) if records_file else [])],
         "subject_ids": subject,
         "identities": [{"type": kind, "value": value} for kind, value in pairs(identity or [], "--identity").items()],
         "reason": reason,
@@ -98,7 +98,8 @@ def follow(request_id: str, url: Url = DEFAULT_URL, key: Key = None, as_json: As
     _require_completed(request)
 
 
-def _lines(path: Path) -> list[str]:
+def lines(path: Path) -> list[str]:
+    """The lines of a file that are not blank. Raises ``Failed`` when it cannot be read."""
     try:
         return [line.strip() for line in path.read_text().splitlines() if line.strip()]
     except OSError as error:

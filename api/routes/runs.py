@@ -17,7 +17,7 @@ from api.schemas.runs import RunOut, Status, StepsOut
 from api.waiting import IfNoneMatch, Wait, not_modified, unchanged
 from core.access.principal import Principal
 from core.runs import service
-from core.runs.lifecycle import FINAL
+from core.runs.lifecycle import FINAL, Mode
 from core.runs.repository import RunFilter
 from core.runs.service import RunView
 
@@ -39,9 +39,10 @@ def list_runs(
     model: Annotated[str | None, Query(description="name or id")] = None,
     created_after: TimeIn | None = None,
     created_before: TimeIn | None = None,
+    mode: Annotated[Mode, Query(description="`assess` lists the runs of hardness assessments instead")] = Mode.UNLEARN,
 ) -> Listing[RunOut]:
-    """The workspace's runs, newest first."""
-    wanted = RunFilter(status, model, created_after, created_before)
+    """The workspace's runs that unlearn, newest first. Hardness assessments have a list of their own."""
+    wanted = RunFilter(status, model, created_after, created_before, mode)
     return page.answer(service.search(tx, workspace_id=caller.workspace_id, wanted=wanted, page=page), RunOut.of)
 
 

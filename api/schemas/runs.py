@@ -26,6 +26,7 @@ Status = Literal[
 _MEASURED: JsonDict = {"loss": 0.01, "accuracy": 1.0}
 _EXAMPLE: JsonDict = {
     "id": "run_01k9d3v6m2q8r4t6w8y0a2c4e6",
+    "mode": "unlearn",
     "model": "digits-classifier",
     "base_version": 1,
     "published_version": 2,
@@ -67,6 +68,7 @@ class RunOut(WireOut):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: str
+    mode: Literal["unlearn", "assess"] = Field(description="`assess`: the work of a hardness assessment, with its id")
     model: str
     base_version: int
     published_version: int | None
@@ -97,6 +99,7 @@ class RunOut(WireOut):
         row = view.run
         return cls(
             id=row.id,
+            mode=row.mode,  # pyright: ignore[reportArgumentType]
             model=view.model,
             base_version=row.base_version,
             published_version=row.published_version,

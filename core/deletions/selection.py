@@ -9,7 +9,15 @@ from core.datasets.identities import identity_digest
 from core.datasets.repository import Datasets, RecordRef, Records
 from core.datasets.tables import Dataset
 from core.deletions.commands import SubmitDeletion
-from core.deletions.errors import DatasetIndexing, DatasetUnusable, NoVersion, UnknownRecords, WrongDataset
+from core.deletions.errors import (
+    DatasetIndexing,
+    DatasetUnusable,
+    EmptySelection,
+    NoVersion,
+    TooManyIds,
+    UnknownRecords,
+    WrongDataset,
+)
 from core.deletions.repository import Requests
 from core.platform.secrets import Keyring
 from core.registry.repository import Models
@@ -25,6 +33,15 @@ class Part:
     already_erased: int
     pending: tuple[str, ...]
     settled: tuple[str, ...]
+
+
+def check_size(command: SubmitDeletion, max_ids: int) -> None:
+    """Raises ``EmptySelection`` when nothing is named, ``TooManyIds`` when too much is."""
+    given = len(command.record_ids) + len(command.subject_ids) + len(command.identities)
+    if given == 0:
+        raise EmptySelection
+    if given > max_ids:
+        raise TooManyIds(given, max_ids)
 
 
 def find(tx: Session, *, workspace_id: str, command: SubmitDeletion, keyring: Keyring) -> tuple[Part, ...]:

@@ -9,10 +9,10 @@ from core.access import audit
 from core.datasets.repository import Records
 from core.deletions import progress
 from core.deletions.commands import ItemResult, ListFilter, RequestView, SubmitDeletion
-from core.deletions.errors import EmptySelection, ExternalIdTaken, TooManyIds
+from core.deletions.errors import ExternalIdTaken
 from core.deletions.lifecycle import IllegalMove, Status, advance_target
 from core.deletions.repository import Requests
-from core.deletions.selection import Part, find
+from core.deletions.selection import Part, check_size, find
 from core.deletions.tables import DeletionEvent, DeletionRequest, DeletionTarget
 from core.platform.errors import DomainError, IllegalTransition
 from core.platform.ids import new_id
@@ -126,7 +126,7 @@ def view(tx: Session, requests: Sequence[DeletionRequest]) -> Sequence[RequestVi
 def _accept(
     tx: Session, workspace_id: str, actor: str, command: SubmitDeletion, keyring: Keyring, max_ids: int, at: datetime
 ) -> DeletionRequest:
-    _check_size(command, max_ids)
+    check_size(command, max_ids)
     requests = Requests(tx)
     if command.external_id is not None:
         taken = requests.by_external_id(workspace_id, command.external_id)
@@ -144,14 +144,6 @@ def _accept(
     if no_work and (request.hold_until is None or request.record_count == 0):
         progress.enter(tx, request, Status.COMPLETED, kind="completed", actor="system", detail={}, at=at)
     return request
-
-
-def _check_size(command: SubmitDeletion, max_ids: int) -> None:
-    given = len(command.record_ids) + len(command.subject_ids) + len(command.identities)
-    if given == 0:
-        raise EmptySelection
-    if given > max_ids:
-        raise TooManyIds(given, max_ids)
 
 
 def _opened(workspace_id: str, command: SubmitDeletion, parts: Sequence[Part], at: datetime) -> DeletionRequest:

@@ -21,12 +21,12 @@ from core.platform.leases import Lease
 from core.registry.errors import StaleBase
 from core.registry.repository import LATEST, Versions
 from core.registry.service import publish
-from core.runs.lifecycle import Status
+from core.runs.lifecycle import Mode, Status
 from core.runs.moves import move, tell
 from core.runs.planning import EXECUTE
 from core.runs.repository import Runs
 from core.runs.tables import Run
-from core.runs.verdict import rule
+from core.runs.verdict import Verdict, rule, rule_assessment
 from core.unlearning.job import Failure, Outcome, StoredFile
 
 _SYSTEM = "system"
@@ -35,20 +35,19 @@ _SYSTEM = "system"
 def finish(tx: Session, *, lease: Lease, outcome: Outcome, publish_uri: str, max_attempts: int, at: datetime) -> Status:
     """End a worker's run by its outcome, in one fenced transaction; the state that the run is in now.
 
-    ``verdict.rule`` decides. A result whose base is no longer the latest version is thrown away and the run queued
-    again on the newest. Raises ``LeaseLost``, and then nothing has been written.
+    ``verdict.rule`` decides, of an assessment ``verdict.rule_assessment``. A result whose base is no longer the latest
+    version is thrown away and the run queued again on the newest. Raises ``LeaseLost``, and then nothing has been
+    written.
     """
     run = Runs(tx).held(lease)
-    wanted = rule(
-        outcome,
-        needs_review_on=run.policy["needs_review_on"],
-        cancel_requested=run.cancel_requested_at is not None,
-    )
+    wanted = _ruled(run, outcome)
     _keep(run, outcome)
     if wanted.ruling == "cancel":
         cancel(tx, run, at=at)
     elif wanted.failure is not None:
         fail(tx, run, wanted.failure, max_attempts=max_attempts, at=at)
+    elif wanted.ruling == "keep":
+        _assessed(tx, run, at)
     elif wanted.ruling == "review":
         review(tx, run, outcome, why=wanted.why, at=at)
     else:
@@ -58,8 +57,15 @@ def finish(tx: Session, *, lease: Lease, outcome: Outcome, publish_uri: str, max
 
 
 def nothing_left(tx: Session, *, lease: Lease, at: datetime) -> None:
-    """End a run whose records have been unlearned meanwhile: its requests are completed without it."""
+    """End a run whose records have been unlearned meanwhile: its requests are completed without it.
+
+    An assessment fails: there is nothing to be assessed any more.
+    """
     run = Runs(tx).held(lease)
+    if run.mode == Mode.ASSESS:
+        message = "The model has unlearned these records since the assessment was asked for."
+        fail(tx, run, Failure("nothing_to_forget", message, retryable=False), max_attempts=0, at=at)
+        return
     move(tx, run, Status.CANCELLED, kind="nothing_to_forget", detail={}, at=at)
     tell(tx, run, "run.cancelled", at)
     _settle(tx, run, deletion_states.Status.COMPLETED, "already_unlearned", _SYSTEM, {}, at)
@@ -134,6 +140,19 @@ def decide(
     audit.note(
         tx, workspace_id=workspace_id, actor=actor, action=action, object_id=request_id, details=details, at=at
     )  # fmt: skip
+
+
+def _ruled(run: Run, outcome: Outcome) -> Verdict:
+    cancel_requested = run.cancel_requested_at is not None
+    if run.mode == Mode.ASSESS:
+        return rule_assessment(outcome, cancel_requested=cancel_requested)
+    return rule(outcome, needs_review_on=run.policy["needs_review_on"], cancel_requested=cancel_requested)
+
+
+def _assessed(tx: Session, run: Run, at: datetime) -> None:
+    path = (Status.SUCCEEDED,) if run.status == Status.ASSESSING else (Status.ASSESSING, Status.SUCCEEDED)
+    move(tx, run, *path, kind="assessed", detail={}, at=at)
+    tell(tx, run, "run.succeeded", at)
 
 
 def _publish_or_requeue(tx: Session, run: Run, staged: tuple[StoredFile, ...], publish_uri: str, at: datetime) -> None:
@@ -216,6 +235,8 @@ def _settle(
     detail: Mapping[str, Any],
     at: datetime,
 ) -> None:
+    if run.mode == Mode.ASSESS:  # nobody's request hangs on it, and no record
+        return
     progress.settle(
         tx, workspace_id=run.workspace_id, run_id=run.id, to=to, kind=kind, actor=actor, detail=detail, at=at
     )

@@ -2,6 +2,8 @@
 
 A *leased* state is one in which a worker holds the run. From each of them the run may go back to ``queued``, when the
 lease has ended without a result (takeover), and may end; forward, phases may be left out but never gone back to.
+
+A hardness assessment is a run that ends after its second phase: it never waits for a person and publishes nothing.
 """
 
 from collections.abc import Mapping
@@ -23,6 +25,13 @@ class Status(StrEnum):
     NEEDS_REVIEW = "needs_review"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class Mode(StrEnum):
+    """What a run is for."""
+
+    UNLEARN = "unlearn"
+    ASSESS = "assess"
 
 
 PHASES = (Status.PREPARING, Status.ASSESSING, Status.UNLEARNING, Status.EVALUATING, Status.PUBLISHING)
@@ -49,6 +58,17 @@ MOVES: Mapping[Status, frozenset[Status]] = {
 }
 
 
+_ENDS_EARLY = frozenset({Status.QUEUED, Status.FAILED, Status.CANCELLED})
+
+ASSESSMENT_MOVES: Mapping[Status, frozenset[Status]] = {
+    **dict.fromkeys(Status, frozenset[Status]()),
+    Status.QUEUED: MOVES[Status.QUEUED],
+    Status.PREPARING: _ENDS_EARLY | {Status.ASSESSING},
+    Status.ASSESSING: _ENDS_EARLY | {Status.SUCCEEDED},
+}
+"""The moves of a run that only assesses."""
+
+
 class IllegalMove(Exception):
     """There is no such move."""
 
@@ -68,9 +88,10 @@ class Move:
     at: datetime
 
 
-def advance(state: Status, to: Status, *, why: str, at: datetime) -> Move:
+def advance(state: Status, to: Status, *, why: str, at: datetime, mode: Mode = Mode.UNLEARN) -> Move:
     """The move from ``state`` to ``to``. Raises ``IllegalMove`` when there is none."""
-    if to not in MOVES[state]:
+    moves = MOVES if mode is Mode.UNLEARN else ASSESSMENT_MOVES
+    if to not in moves[state]:
         raise IllegalMove(state, to)
     return Move(state, to, why, at)
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
 from core.platform import outbox
 from core.platform.errors import IllegalTransition
 from core.registry.repository import Models
-from core.runs.lifecycle import FINAL, LEASED, IllegalMove, Status, advance
+from core.runs.lifecycle import FINAL, LEASED, IllegalMove, Mode, Status, advance
 from core.runs.repository import Runs
 from core.runs.tables import Run
 
@@ -23,7 +23,7 @@ def move(tx: Session, run: Run, *path: Status, kind: str, detail: Mapping[str, A
     state, visited = Status(run.status), list[Status]()
     for step in path:
         try:
-            state = advance(state, step, why=kind, at=at).after
+            state = advance(state, step, why=kind, at=at, mode=Mode(run.mode)).after
         except IllegalMove as error:
             raise IllegalTransition(f"The run is {run.status} and cannot become {step}.") from error
         visited.append(state)
@@ -40,8 +40,19 @@ def move(tx: Session, run: Run, *path: Status, kind: str, detail: Mapping[str, A
     runs.add_event(run, kind, detail, at)
 
 
+_OF_ASSESSMENTS: Final = {
+    "run.succeeded": "hardness_assessment.completed",
+    "run.failed": "hardness_assessment.failed",
+    "run.cancelled": "hardness_assessment.cancelled",
+}
+"""What is told of a run that only assesses: its end."""
+
+
 def tell(tx: Session, run: Run, event: str, at: datetime) -> None:
-    """Tell webhook receivers: ids, state and counts."""
+    """Tell webhook receivers: ids, state and counts. Of an assessment its end alone, under a name of its own."""
+    if run.mode == Mode.ASSESS:
+        _tell_assessed(tx, run, event, at)
+        return
     data = {
         "id": run.id,
         "model": Models(tx).get(run.model_id).name,
@@ -54,3 +65,19 @@ def tell(tx: Session, run: Run, event: str, at: datetime) -> None:
         "sequence": run.revision,
     }
     outbox.put_event(tx, workspace_id=run.workspace_id, type=event, data=data, at=at)
+
+
+def _tell_assessed(tx: Session, run: Run, event: str, at: datetime) -> None:
+    name = _OF_ASSESSMENTS.get(event)
+    if name is None:
+        return
+    data = {
+        "id": run.id,
+        "model": Models(tx).get(run.model_id).name,
+        "status": run.status,
+        "base_version": run.base_version,
+        "verdict": (run.hardness or {}).get("verdict") if run.status == Status.SUCCEEDED else None,
+        "record_count": run.forget_records,
+        "sequence": run.revision,
+    }
+    outbox.put_event(tx, workspace_id=run.workspace_id, type=name, data=data, at=at)

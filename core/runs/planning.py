@@ -16,7 +16,8 @@ from core.platform.ids import new_id
 from core.policies import service as policies
 from core.policies.body import Policy, as_json
 from core.registry.repository import LATEST, Models, Versions
-from core.runs.lifecycle import Status
+from core.registry.tables import Model
+from core.runs.lifecycle import Mode, Status
 from core.runs.repository import Runs, Waiting
 from core.runs.tables import Run
 
@@ -69,21 +70,41 @@ def _plan(tx: Session, waiting: Waiting, policy_name: str, policy: Policy, at: d
     if not forget:
         progress.complete_without_run(tx, model_id=waiting.model_id, request_ids=request_ids, at=at)
         return Planned(None, len(request_ids))
-    run = _queued(tx, waiting, policy_name, policy, len(forget), at)
+    run = queued(
+        id=new_id("run"),
+        mode=Mode.UNLEARN,
+        model=Models(tx).get(waiting.model_id),
+        base_version=Versions(tx).resolve(waiting.model_id, LATEST).version,
+        policy_name=policy_name,
+        policy=policy,
+        forget_records=len(forget),
+        at=at,
+    )
     Runs(tx).add(run)
     _announce(tx, run, request_ids, at)
     progress.start(tx, model_id=waiting.model_id, run_id=run.id, request_ids=request_ids, at=at)
     return Planned(run.id, len(request_ids))
 
 
-def _queued(tx: Session, waiting: Waiting, policy_name: str, policy: Policy, forget_records: int, at: datetime) -> Run:
+def queued(
+    *,
+    id: str,
+    mode: Mode,
+    model: Model,
+    base_version: int,
+    policy_name: str,
+    policy: Policy,
+    forget_records: int,
+    at: datetime,
+) -> Run:
+    """A run that waits for a worker, not yet inserted."""
     return Run(
-        id=new_id("run"),
-        workspace_id=waiting.workspace_id,
-        model_id=waiting.model_id,
-        mode="unlearn",
+        id=id,
+        workspace_id=model.workspace_id,
+        model_id=model.id,
+        mode=mode,
         status=Status.QUEUED,
-        base_version=Versions(tx).resolve(waiting.model_id, LATEST).version,
+        base_version=base_version,
         policy_name=policy_name,
         policy=as_json(policy),
         parameters=dataclasses.asdict(policy.parameters),

@@ -1,6 +1,6 @@
 """What a worker needs before it can start: the job and the selection of records, from the database alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,10 @@ from core.deletions.repository import Requests
 from core.platform.errors import Conflict
 from core.platform.leases import Lease
 from core.registry.repository import LATEST, Models, Versions
+from core.registry.tables import Model
+from core.runs.lifecycle import Mode
 from core.runs.repository import Runs
+from core.runs.tables import Run
 from core.unlearning.job import JOB_FILE, SELECTION_FILE, Job, Parameters, Task, write_json
 
 MODELS = "models/"
@@ -46,8 +49,7 @@ def prepare(
     run = Runs(tx).get(lease.row_id)
     model = Models(tx).get(run.model_id)
     base = Versions(tx).resolve(model.id, LATEST)
-    requests = Requests(tx)
-    forget_ids = requests.forget_ids(model.id, requests.of_run(run.id))
+    forget_ids = _forget_ids(tx, run, model)
     counts = Records(tx).write_selection(model.dataset_id, forget_ids, folder / SELECTION_FILE)
     if counts.forget == 0:
         raise NothingToForget("The model holds none of the records any more.")
@@ -65,6 +67,16 @@ def prepare(
     )
     write_json(folder / JOB_FILE, job)
     return Prepared(job, base.version, counts)
+
+
+def _forget_ids(tx: Session, run: Run, model: Model) -> Sequence[str]:
+    """What the run is to forget, or would be, less what the model has unlearned meanwhile."""
+    requests = Requests(tx)
+    if run.mode == Mode.UNLEARN:
+        return requests.forget_ids(model.id, requests.of_run(run.id))
+    asked = Runs(tx).records(run.id)
+    unlearned = requests.unlearned(model.dataset_id, asked, [model.id])
+    return [record_id for record_id in asked if record_id not in unlearned]
 
 
 def keep(tx: Session, *, lease: Lease, prepared: Prepared, at: datetime) -> None:

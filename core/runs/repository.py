@@ -1,12 +1,11 @@
 """All SQL about runs, their step ledgers and their events."""
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, exists, func, literal, or_, select
+from sqlalchemy import ARRAY, Select, String, and_, bindparam, exists, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -16,8 +15,8 @@ from core.platform.leases import Lease, LeaseLost
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.registry.tables import Model, ModelVersion
 from core.runs.errors import RunNotFound
-from core.runs.lifecycle import ACTIVE, Status
-from core.runs.tables import Run, RunEvent, RunStep
+from core.runs.lifecycle import ACTIVE, Mode, Status
+from core.runs.tables import Run, RunEvent, RunRecord, RunStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +31,13 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """What a list of runs is narrowed to."""
+    """What a list of runs is narrowed to: runs that unlearn, unless ``mode`` says otherwise."""
 
     status: str | None = None
     model: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    mode: Mode = Mode.UNLEARN
 
 
 class Runs:
@@ -48,7 +48,7 @@ class Runs:
 
     def waiting(self, *, limit: int) -> Sequence[Waiting]:
         """Models with due, pending targets and no active run, longest waiting first."""
-        busy = exists().where(Run.model_id == DeletionTarget.model_id, Run.mode == "unlearn", Run.status.in_(ACTIVE))
+        busy = exists().where(Run.model_id == DeletionTarget.model_id, Run.mode == Mode.UNLEARN, Run.status.in_(ACTIVE))
         held = and_(DeletionRequest.hold_until.is_not(None), DeletionRequest.hold_until > func.now())
         oldest = func.min(DeletionRequest.created_at)
         statement = (
@@ -70,6 +70,17 @@ class Runs:
         """Insert it. ``IntegrityError`` when the model has an active run already."""
         self._tx.add(run)
         self._tx.flush()
+
+    def add_records(self, run_id: str, record_ids: Collection[str]) -> None:
+        """Insert the records that an assessment is about, in one statement."""
+        wanted = bindparam(None, sorted(record_ids), ARRAY(String))
+        ids = select(literal(run_id), func.unnest(wanted))
+        self._tx.execute(insert(RunRecord).from_select(["run_id", "record_id"], ids))
+
+    def records(self, run_id: str) -> Sequence[str]:
+        """Ids of the records that an assessment is about, in order."""
+        statement = select(RunRecord.record_id).where(RunRecord.run_id == run_id)
+        return self._tx.scalars(statement.order_by(RunRecord.record_id)).all()
 
     def get_for(self, workspace_id: str, run_id: str) -> Run:
         """Raises ``RunNotFound``, also for another workspace's run."""
@@ -180,13 +191,15 @@ class Runs:
 
     def requests_of(self, run_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """For each run the requests that it was planned for, as its first event keeps them."""
+        first = self.first_details(run_ids)
+        return {run_id: tuple(detail.get("deletion_request_ids", ())) for run_id, detail in first.items()}
+
+    def first_details(self, run_ids: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
+        """For each run what its first event says about how it came to be."""
         statement = select(RunEvent.run_id, RunEvent.detail).where(
             RunEvent.run_id.in_(list(run_ids)), RunEvent.sequence == 1
         )
-        found: dict[str, Sequence[str]] = defaultdict(tuple)
-        for run_id, detail in self._tx.execute(statement):
-            found[run_id] = tuple(detail.get("deletion_request_ids", ()))
-        return found
+        return dict(self._tx.execute(statement).all())
 
     def model_names(self, runs: Sequence[Run]) -> Mapping[str, str]:
         """Names of the runs' models by id."""
@@ -216,7 +229,7 @@ class Runs:
 
 
 def _matching(workspace_id: str, wanted: RunFilter) -> Select[Run]:
-    statement = select(Run).where(Run.workspace_id == workspace_id)
+    statement = select(Run).where(Run.workspace_id == workspace_id, Run.mode == wanted.mode)
     if wanted.status is not None:
         statement = statement.where(Run.status == wanted.status)
     if wanted.created_after is not None:

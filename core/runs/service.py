@@ -17,7 +17,7 @@ from core.platform.errors import IllegalTransition
 from core.platform.leases import Lease, new_token
 from core.platform.paging import Page, Slice
 from core.runs import finishing
-from core.runs.lifecycle import LEASED, Status, is_ahead
+from core.runs.lifecycle import LEASED, Mode, Status, is_ahead
 from core.runs.moves import move, tell
 from core.runs.planning import EXECUTE, plan_next
 from core.runs.repository import RunFilter, Runs
@@ -130,9 +130,8 @@ def cancel(tx: Session, *, workspace_id: str, run_id: str, actor: str, at: datet
         run.cancel_requested_at = at
         run.revision += 1
         runs.add_event(run, "cancel_requested", {}, at)
-    audit.note(
-        tx, workspace_id=workspace_id, actor=actor, action="run.cancelled", object_id=run.id, details={}, at=at
-    )  # fmt: skip
+    action = "hardness_assessment.cancelled" if run.mode == Mode.ASSESS else "run.cancelled"
+    audit.note(tx, workspace_id=workspace_id, actor=actor, action=action, object_id=run.id, details={}, at=at)
     return view(tx, [run])[0]
 
 

@@ -12,7 +12,10 @@ _ACTIVE = "('queued', 'preparing', 'assessing', 'unlearning', 'evaluating', 'pub
 
 
 class Run(Base):
-    """One execution of unlearning. ``attempt`` counts claims; the lease token fences every write of a worker."""
+    """One execution of unlearning, or of its first part alone (``mode`` ``assess``, with an id ``hrd_…``).
+
+    ``attempt`` counts claims; the lease token fences every write of a worker.
+    """
 
     __tablename__ = "runs"
     __table_args__ = (
@@ -65,6 +68,15 @@ class Run(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class RunRecord(Base):
+    """A record that a hardness assessment is about. Runs that unlearn have theirs from their deletion requests."""
+
+    __tablename__ = "run_records"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    record_id: Mapped[str] = mapped_column(primary_key=True)
 
 
 class RunStep(Base):

@@ -6,12 +6,15 @@ from typing import Literal
 
 from core.unlearning.job import Failure, Outcome
 
-Ruling = Literal["publish", "review", "fail", "cancel"]
+Ruling = Literal["publish", "keep", "review", "fail", "cancel"]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The ruling; ``why`` says it in a code, ``failure`` in words when it is ``fail``."""
+    """The ruling; ``why`` says it in a code, ``failure`` in words when it is ``fail``.
+
+    ``keep`` is for an assessment that has measured.
+    """
 
     ruling: Ruling
     why: str
@@ -42,3 +45,15 @@ def rule(outcome: Outcome, *, needs_review_on: Collection[str], cancel_requested
         message = f"The run stopped ({reason}) before there were weights to publish; see its steps and hardness."
         return Verdict("fail", "nothing_to_publish", Failure("nothing_to_publish", message, retryable=False))
     return Verdict("publish", reason)
+
+
+def rule_assessment(outcome: Outcome, *, cancel_requested: bool) -> Verdict:
+    """An assessment has succeeded when there is a hardness; whatever it says, nothing is published and nobody asked."""
+    if cancel_requested or outcome.stop_reason == "cancelled":
+        return Verdict("cancel", "cancelled")
+    if outcome.failure is not None:
+        return Verdict("fail", outcome.failure.code, outcome.failure)
+    if outcome.hardness is None:
+        message = "The assessment ended without a result."
+        return Verdict("fail", "no_result", Failure("no_result", message, retryable=True))
+    return Verdict("keep", "assessed")

@@ -24,17 +24,19 @@ class Baseline:
     holdout: SetScores
 
 
-class Guard:
-    """Measures retain accuracy and holdout losses, and keeps a copy of the last weights within the budget.
+def steps_between_looks(retain_records: int, parameters: Parameters) -> int:
+    """A look costs a forward pass over both samples: far enough apart to take about a third of a run."""
+    return max(_LEAST_INTERVAL, math.ceil(retain_records / (2 * parameters.batch_size)))
 
-    A look costs a forward pass over both samples, so looks are far enough apart to take about a third of a run.
-    """
+
+class Guard:
+    """Measures retain accuracy and holdout losses, and keeps a copy of the last weights within the budget."""
 
     def __init__(self, bench: Bench, baseline: Baseline, parameters: Parameters) -> None:
         self._bench = bench
         self._baseline = baseline
         self._budget = parameters.retain_accuracy_budget
-        self._interval = max(_LEAST_INTERVAL, math.ceil(len(bench.retain) / (2 * parameters.batch_size)))
+        self._interval = steps_between_looks(len(bench.retain), parameters)
         self._safe: Weights = bench.copy_weights()
         self._looked_at = 0
         self._holdout = baseline.holdout

@@ -1,7 +1,28 @@
-"""How hard it is to forget these records with this model: measured before a weight is changed."""
+"""How hard it is to forget these records with this model, and what that will take: before a weight is changed.
+
+**Measured**: both gradients over five retain minibatches, and from them S, C, κ, κ₁, κ₂, the cosine and the verdict.
+
+**Guessed** from them, in the block ``forecast`` (``core.unlearning.forecast``). With φ ≤ 0 the forget objective, which
+a run raises towards 0 (``core.unlearning.objective``), G the gain that the first step promises at the policy's rate
+and at the quota that a run would ask for, and ratio the policy's ``forget_target_ratio``:
+
+    way       A = -φ(losses now);  B = -φ(ratio × the holdout loss matched to each record);  gain wanted = A - B
+    steps     left₀ = A;  left_{k+1} = left_k - ρ · min(G·γᵏ, left_k/4);  counted until left_k ≤ B
+    seconds   (3 + ⌊steps/looks⌋) · scoring + steps · (1 + 1/3) · gradients
+    retain    (A - B) · (r·Δ)/(f·Δ) of the first step at the policy's quota: the change of the retain loss in nats
+
+left/4 is the trust region's leap, γ the growth of its rate. The spread comes from ρ, the share of its promises that a
+run realises (1, 0.8, 0.6), from γ (the trust region's 1.6, its square root, its fourth root), and from the minibatches
+(that with the largest G, the middle one, that with the smallest); the slow guess of seconds is half as much again, for
+retries and a busy machine. These are guesses and not bounds: gradients change
+along the way, repair steps and retries are not foreseen, and the retain cost is first order, as if the first step's
+terms held to the end.
+"""
 
 import math
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -9,9 +30,13 @@ import numpy as np
 import torch
 
 from core.hamu import HAMU, Step
+from core.hamu.ledger import Cell
+from core.unlearning.batches import Example
 from core.unlearning.bench import Bench
+from core.unlearning.dials import usable_quota
 from core.unlearning.failures import Cancelled, UnlearningError
-from core.unlearning.guard import Baseline
+from core.unlearning.forecast import Cost, First, forecast, way_to_target
+from core.unlearning.guard import Baseline, steps_between_looks
 from core.unlearning.job import Parameters
 from core.unlearning.objective import ForgetObjective
 
@@ -45,43 +70,86 @@ def make_optimizer(bench: Bench, parameters: Parameters) -> HAMU:
         raise UnlearningError("bad_parameters", f"The parameters do not work together: {error}.") from error
 
 
-def assess(bench: Bench, baseline: Baseline, parameters: Parameters) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What one retain minibatch says: the step at the policy's quota, the first of a run, and what they took."""
+
+    step: Step
+    row: dict[str, Cell]
+    first: First
+    seconds: float
+
+
+def assess(bench: Bench, baseline: Baseline, parameters: Parameters, *, scoring_s: float) -> dict[str, Any]:
     """The contract's ``hardness`` block, at the first step's rate and quota; the weights stay as they are.
 
     Numbers are medians over five retain minibatches (the verdict of the median one), in units of clipped gradients;
-    ``cosine_spread`` is the range of the cosine over them. ``retain_cost_per_step`` is the predicted change of the
-    retain loss in nats (negative: it improves) of a first step. ``layers`` lists tensors with their own κ and cosine,
-    those that forgetting pulls at most first. Raises ``Cancelled`` between minibatches.
+    ``cosine_spread`` is the range of the cosine over them, from ``cosine_low`` to ``cosine_high``. ``forget_capacity``
+    is S, the most that a step could gain over its rate, ``free_capacity`` C, what of it costs the retain set nothing,
+    ``quota`` Q over the rate. ``retain_cost_per_step`` is the predicted change of the retain loss in nats (negative:
+    it improves) of a first step. ``layers`` lists tensors with their own κ and cosine, those that forgetting pulls at
+    most first. ``forecast`` is described above; ``scoring_s`` is what making ``baseline`` took.
+    Raises ``Cancelled`` between minibatches.
     """
     optimizer = make_optimizer(bench, parameters)
     objective = ForgetObjective.matched(baseline.forget.losses, baseline.holdout.losses, bench.model.device)
-    steps: list[Step] = []
+    samples: list[_Sample] = []
     for examples in islice(bench.retain_batches, _BATCHES):
         if bench.cancelled():
             raise Cancelled
-        batches = bench.batch(examples)
-        assessment = optimizer.assess(
-            retain_loss=lambda batches=batches: bench.mean_loss(batches),
-            forget_loss=lambda: bench.forget_pass(objective.values)[0],
-        )
-        steps.append(optimizer.plan(assessment))
+        samples.append(_sample(optimizer, bench, objective, examples, parameters))
     optimizer.release()
-    return _block(steps, list(bench.model.trainable))
+    cost = Cost(
+        gradients_s=float(np.median([sample.seconds for sample in samples])),
+        scoring_s=scoring_s,
+        steps_between_looks=steps_between_looks(len(bench.retain), parameters),
+    )
+    firsts = [sample.first for sample in samples]
+    guessed = forecast(firsts, way_to_target(baseline, parameters), cost, parameters)
+    return _block(samples, list(bench.model.trainable), parameters) | {"forecast": finite_only(guessed)}
 
 
-def _block(steps: Sequence[Step], names: Sequence[str]) -> dict[str, Any]:
-    rows = sorted((step.row() for step in steps), key=lambda row: float(row["stopping_margin"] or 0.0))
+def _sample(
+    optimizer: HAMU, bench: Bench, objective: ForgetObjective, examples: list[Example], parameters: Parameters
+) -> _Sample:
+    dials = optimizer.param_groups[0]
+    dials["quota_ratio"] = parameters.quota_ratio
+    started = time.perf_counter()
+    batches = bench.batch(examples)
+    assessment = optimizer.assess(
+        retain_loss=lambda: bench.mean_loss(batches), forget_loss=lambda: bench.forget_pass(objective.values)[0]
+    )
+    step = optimizer.plan(assessment)
+    row = step.row()  # waits for the device
+    seconds = time.perf_counter() - started
+    capacity, free_capacity = float(assessment.hardness.S), float(assessment.hardness.C)
+    dials["quota_ratio"] = usable_quota(parameters.quota_ratio, capacity=capacity, free_capacity=free_capacity)
+    used = optimizer.plan(assessment)
+    gain = float(row["promised_forget_gain"] or 0.0)
+    slope = float(row["predicted_retain_change"] or 0.0) / gain if gain > 0 else 0.0
+    return _Sample(step, row, First(float(used.promised_forget_gain), slope, used.stop_reason), seconds)
+
+
+def _block(samples: Sequence[_Sample], names: Sequence[str], parameters: Parameters) -> dict[str, Any]:
+    rows = sorted((sample.row for sample in samples), key=lambda row: float(row["stopping_margin"] or 0.0))
     middle = rows[len(rows) // 2]
     numbers = {key: _median(rows, key) for key in ("kappa", "kappa_1", "kappa_2", "cosine", "stopping_margin")}
     cosines = [float(row["cosine"] or 0.0) for row in rows]
+    capacity = _median(rows, "S")
     verdict = str(middle["verdict"])
     return {
         "verdict": verdict,
         **numbers,
+        "cosine_low": finite(min(cosines)),
+        "cosine_high": finite(max(cosines)),
         "cosine_spread": finite(max(cosines) - min(cosines)),
+        "batches": len(rows),
+        "forget_capacity": capacity,
+        "free_capacity": _median(rows, "C"),
+        "quota": parameters.quota_ratio * capacity if capacity is not None else None,
         "retain_cost_per_step": _median(rows, "predicted_retain_change"),
         "branches": branch_shares(rows),
-        "layers": _layers(steps, names),
+        "layers": _layers([sample.step for sample in samples], names),
         "advice": _ADVICE[verdict],
     }
 
@@ -97,23 +165,35 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def finite_only(block: dict[str, Any]) -> dict[str, Any]:
+    """``block`` with None for every number in it that JSON could not hold."""
+    return {
+        key: finite_only(value) if isinstance(value, dict) else finite(value) if isinstance(value, float) else value
+        for key, value in block.items()
+    }
+
+
 def _median(rows: Sequence[Any], key: str) -> float | None:
     return finite(float(np.median([row[key] for row in rows])))
 
 
 def _layers(steps: Sequence[Step], names: Sequence[str]) -> list[dict[str, Any]]:
-    """κ and cosine of each tensor, summed over minibatches; not clipped. Empty if tensors had no gradient at all."""
+    """κ, cosine and norms (root mean square) of each tensor over the minibatches, not clipped.
+
+    Empty if tensors had no gradient at all.
+    """
     parts = torch.stack([step.assessment.parts for step in steps]).mean(dim=0).cpu()
     if len(parts) != len(names):
         return []
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": name,
             "kappa": finite(rf),
             "cosine": finite(rf / math.sqrt(rr * ff)) if rr * ff > 0 else 0.0,
-            "pull": ff,
+            "retain_norm": finite(math.sqrt(rr)),
+            "forget_norm": finite(math.sqrt(ff)),
         }
         for name, (rr, ff, rf) in zip(names, parts.tolist(), strict=True)
     ]
-    rows.sort(key=lambda row: -row["pull"])
-    return [{key: row[key] for key in ("name", "kappa", "cosine")} for row in rows[:_LAYERS_LISTED]]
+    rows.sort(key=lambda row: -float(row["forget_norm"] or 0.0))
+    return rows[:_LAYERS_LISTED]

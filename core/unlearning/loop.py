@@ -13,24 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.hamu import Assessment, TrustRegion
+from core.hamu import Assessment
 from core.unlearning.batches import Batch
 from core.unlearning.bench import Bench
 from core.unlearning.course import Course
+from core.unlearning.dials import LEAST_QUOTA, REGION, usable_quota
 from core.unlearning.guard import Baseline
 from core.unlearning.hardness import make_optimizer
 from core.unlearning.job import Parameters, StopReason
 from core.unlearning.ledger import Kind, Row, Trial, ledger_row
 from core.unlearning.objective import ForgetObjective
-
-ACCEPT_SHARE = 0.25
-"""A step is kept only if the whole forget set's objective rose by at least this share of what it promised."""
-
-_FREE_SHARE = 0.9
-"""The quota stays below this share of what can be had without retain cost."""
-
-_LEAST_QUOTA = 0.05
-"""Quota of a repair step, and the lowest of a forget step: if even that is not free, the stop rule ends the run."""
 
 _CEILING = 1.1
 """No step is kept that lifts the forget loss above this multiple of the yardstick."""
@@ -39,8 +31,6 @@ _RETAIN_DRIFT = 0.05
 """Retain loss may rise by this share of the way from forget loss to yardstick before it is repaired."""
 
 _MISSES_BEFORE_GIVING_UP = 8
-
-_REGION = TrustRegion(accept_share=ACCEPT_SHARE, retain_share=0.05, growth=1.6, leap=0.25)
 
 
 class Unlearning(Course):
@@ -95,21 +85,21 @@ class Unlearning(Course):
     def _set_dials(self, kind: Kind, assessment: Assessment) -> None:
         """Quota below what is free of retain cost; a rate whose promise does not leap over the target."""
         group = self._optimizer.param_groups[0]
-        free = float(assessment.hardness.C / assessment.hardness.S) if float(assessment.hardness.S) else 0.0
-        wanted = self._parameters.quota_ratio if kind == "forget" else _LEAST_QUOTA
-        group["quota_ratio"] = max(min(wanted, _FREE_SHARE * free), min(wanted, _LEAST_QUOTA))
+        wanted = self._parameters.quota_ratio if kind == "forget" else LEAST_QUOTA
+        hardness = assessment.hardness
+        group["quota_ratio"] = usable_quota(wanted, capacity=float(hardness.S), free_capacity=float(hardness.C))
         group["lr"] = self._rates[kind]
         if self._guard.yardstick is not None:
             promised = float(self._optimizer.plan(assessment).promised_forget_gain)
             left = -float(assessment.forget_loss)  # the objective ends at 0
-            group["lr"] = _REGION.limit(group["lr"], promised_gain=promised, remaining_gain=left)
+            group["lr"] = REGION.limit(group["lr"], promised_gain=promised, remaining_gain=left)
 
     def _trials(
         self, kind: Kind, assessment: Assessment, batch: list[Batch], objective: ForgetObjective
     ) -> Iterator[Trial]:
         """The step at shrinking rates until one is kept or the retries are used up."""
         group = self._optimizer.param_groups[0]
-        for retries in range(_REGION.max_retries + 1):
+        for retries in range(REGION.max_retries + 1):
             trial = self._try(assessment, batch, objective, retries)
             self._rates[kind] = group["lr"] = trial.decision.learning_rate
             if trial.kept:
@@ -128,7 +118,7 @@ class Unlearning(Course):
         before = float(assessment.forget_loss)
         dials = self._optimizer.param_groups[0]
         rate = dials["lr"]
-        decision = _REGION.judge(
+        decision = REGION.judge(
             rate,
             promised_gain=float(step.promised_forget_gain),
             realised_gain=float(value) - before,
@@ -139,7 +129,7 @@ class Unlearning(Course):
         )
         kept = decision.accepted and not self._over_ceiling(losses)
         if decision.accepted and not kept:
-            decision = replace(decision, learning_rate=_REGION.bounded(rate * _REGION.shrink))
+            decision = replace(decision, learning_rate=REGION.bounded(rate * REGION.shrink))
         return Trial(step, decision, kept, dials["quota_ratio"], losses, retain_loss, float(value) - before)
 
     def _over_ceiling(self, losses: NDArray[np.float64]) -> bool:

@@ -71,7 +71,7 @@ class ForgetObjective:
 
     @classmethod
     def matched(
-        cls, forget: NDArray[np.floating], holdout: NDArray[np.floating], device: torch.device
+        cls, forget: NDArray[np.floating], holdout: NDArray[np.floating], device: torch.device | None = None
     ) -> "ForgetObjective":
         """Targets matched by rank to losses of the holdout; none if it is empty."""
         if not len(holdout):
@@ -84,3 +84,8 @@ class ForgetObjective:
         if self.targets is None:
             return surprise(losses)
         return -SOFTNESS * F.softplus((self.targets[where] - surprise(losses)) / SOFTNESS)
+
+
+def value_of(objective: ForgetObjective, losses: NDArray[np.floating]) -> float:
+    """The objective, in nats, if the forget set's losses were these, shape (n,) in its order; on the host."""
+    return float(objective.values(torch.from_numpy(losses.astype(np.float32)), slice(None)).double().mean())

@@ -21,12 +21,13 @@ from core.unlearning import hardness
 from core.unlearning.batches import ExampleSet, Family, RetainBatches
 from core.unlearning.bench import Bench
 from core.unlearning.course import Course, Run
+from core.unlearning.dials import ACCEPT_SHARE
 from core.unlearning.failures import Cancelled, UnlearningError
 from core.unlearning.guard import Baseline
 from core.unlearning.images import image_family
 from core.unlearning.job import HAMU_Q, METHODS, Job, Outcome, Progress
 from core.unlearning.ledger import Row, total
-from core.unlearning.loop import ACCEPT_SHARE, Unlearning
+from core.unlearning.loop import Unlearning
 from core.unlearning.models import LoadedModel, end_token, load_model, load_tokenizer, max_tokens
 from core.unlearning.objective import mean_surprise
 from core.unlearning.peer_course import PeerCourse
@@ -131,8 +132,10 @@ def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
     )
     line.report(Progress(phase="assessing"))
     with clock.time("assess_s"):
+        started = time.perf_counter()
         baseline = Baseline(*(bench.score(examples) for examples in (bench.forget, bench.retain, bench.holdout)))
-        measured = hardness.assess(bench, baseline, job.parameters)
+        scoring_s = time.perf_counter() - started
+        measured = hardness.assess(bench, baseline, job.parameters, scoring_s=scoring_s)
     line.report(Progress(phase="assessing", hardness=measured))
     before = _summary(job, baseline)
     if job.mode == "assess":

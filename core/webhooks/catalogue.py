@@ -58,6 +58,7 @@ class EventType:
 
 _REQUEST: Final = "del_01k9d3v6m2q8r4t6w8y0a2c4e6"
 _RUN: Final = "run_01k9d3v6m2q8r4t6w8y0a2c4e6"
+_ASSESSMENT: Final = "hrd_01k9d3v6m2q8r4t6w8y0a2c4e6"
 
 
 def _of_request(name: str, happened: str, status: str) -> EventType:
@@ -97,6 +98,18 @@ def _of_run(name: str, happened: str, status: str) -> EventType:
     )
 
 
+def _of_assessment(name: str, happened: str, status: str) -> EventType:
+    verdict = "hard" if status == "succeeded" else None
+    return EventType(
+        f"hardness_assessment.{name}",
+        f"A hardness assessment {happened}",
+        "Fetch the assessment by its id for hardness, forecast and advice.",
+        {"id": _TEXT, "model": _TEXT, "status": _TEXT, "sequence": _COUNT},
+        {"base_version": _COUNT, "verdict": _TEXT_OR_NULL, "record_count": _COUNT, "url": _TEXT},
+        {"id": _ASSESSMENT, "model": "digits-classifier", "status": status, "verdict": verdict, "sequence": 5},
+    )
+
+
 def _of_version(name: str, happened: str, state: str) -> EventType:
     return EventType(
         f"model_version.{name}",
@@ -120,6 +133,9 @@ CATALOGUE: Final = (
     _of_run("succeeded", "succeeded", "succeeded"),
     _of_run("failed", "failed", "failed"),
     _of_run("cancelled", "was cancelled", "cancelled"),
+    _of_assessment("completed", "is done", "succeeded"),
+    _of_assessment("failed", "failed", "failed"),
+    _of_assessment("cancelled", "was cancelled", "cancelled"),
     _of_version("published", "was published", "active"),
     _of_version("retired", "was superseded", "retired"),
     EventType(

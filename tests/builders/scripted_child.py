@@ -83,6 +83,13 @@ if scenario == "success":
         step(number)
     say(Progress("publishing"))
     succeed()
+elif scenario == "assess":
+    say(Progress("preparing"))
+    say(Progress("assessing", hardness={"verdict": "hard"}))
+    write_json(
+        folder / OUTCOME_FILE,
+        Outcome(hardness={"verdict": "hard"}, metrics={"before": {}}, forget_records=1, retain_records=5),
+    )
 elif scenario == "crash":
     step(1)
     sys.exit(3)

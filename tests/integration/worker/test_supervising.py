@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select, text, update
 
+from core.assessments import service as assessments
+from core.assessments.commands import SubmitAssessment
 from core.platform.database import transaction
 from core.platform.errors import DependencyDown
 from core.platform.objects import MemoryStore
@@ -19,7 +21,7 @@ from core.registry.tables import ModelVersion
 from core.runs import service
 from core.runs.planning import plan_next
 from core.runs.tables import Run, RunStep
-from tests.builders.estate import AT, Estate, estate
+from tests.builders.estate import AT, KEYRING, Estate, estate
 from tests.builders.waiting import wait_until
 from worker.executor import Executor
 from worker.polling import keep_looking
@@ -114,6 +116,23 @@ def test_a_good_run_is_published_and_leaves_nothing_behind(stage: Stage) -> None
         assert tx.scalars(select(RunStep.step).order_by(RunStep.step)).all() == [1, 2, 3]
     assert stage.left_clean()
     assert not stage.executor("success").execute(None)
+
+
+def test_an_assessment_is_supervised_like_any_run_and_publishes_nothing(stage: Stage) -> None:
+    with transaction(stage.engine) as tx:
+        command = SubmitAssessment(model="digits", record_ids=("r-1",))
+        asked = assessments.submit(
+            tx, workspace_id=stage.built.workspace_id, actor="k", command=command, keyring=KEYRING, max_ids=9, at=AT
+        )
+    stage.run_id, unlearning = asked.run.id, stage.run_id
+    for scenario in ("killed", "assess"):
+        assert stage.executor(scenario).execute(stage.run_id)
+    run = stage.run()
+    assert (run.status, run.attempt, run.hardness) == ("succeeded", 2, {"verdict": "hard"})
+    assert stage.versions() == 1
+    assert stage.left_clean()
+    stage.run_id = unlearning
+    assert (stage.run().status, stage.request_status()) == ("queued", "in_progress")
 
 
 @pytest.mark.parametrize(

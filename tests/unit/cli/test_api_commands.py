@@ -279,3 +279,51 @@ def test_text_from_the_service_is_never_taken_for_markup(service: Fake, unlearn:
     assert result.exit_code == 0, result.output
     assert "[/bold] [red]x" in result.stdout
     assert "[b]" in result.stdout
+
+
+ASSESSED = {
+    "id": "hrd_1",
+    "status": "succeeded",
+    "model": "m",
+    "base_version": 1,
+    "policy": "default",
+    "record_count": 2,
+    "error": None,
+    "result": {
+        "verdict": "hard",
+        "advice": "Go on.",
+        "layers": [{"name": "some.weight"}],
+        "forecast": {"steps": {"low": 17, "expected": 29, "high": 53}},
+    },
+}
+
+
+def test_a_quote_is_asked_for_and_followed_to_its_price(service: Fake, unlearn: Unlearn) -> None:
+    queued = {**ASSESSED, "status": "queued", "result": None}
+    service.on("POST /v1/hardness-assessments", ok(queued, 202))
+    service.on("GET /v1/hardness-assessments/hrd_1", ok(queued), ok(ASSESSED))
+    result = unlearn("assessments", "submit", "--model", "m", "--subject", "s", "--follow")
+    assert result.exit_code == 0, result.output
+    assert service.sent("POST /v1/hardness-assessments") == [{"model": "m", "subject_ids": ["s"]}]
+    assert "hard" in result.stdout
+    assert "predicted steps" in result.stdout
+    assert "29" in result.stdout
+    assert "some.weight" not in result.stdout
+    assert json.loads(unlearn("assessments", "show", "hrd_1", "--json").stdout) == ASSESSED
+
+
+def test_a_quote_that_failed_is_told_with_exit_code_1(service: Fake, unlearn: Unlearn) -> None:
+    error = {"code": "bad_record", "message": "Row 3 cannot be used."}
+    failed = {**ASSESSED, "status": "failed", "result": None, "error": error}
+    service.on("GET /v1/hardness-assessments/hrd_1", ok(failed))
+    result = unlearn("assessments", "follow", "hrd_1")
+    assert result.exit_code == 1
+    assert "hrd_1 is failed: Row 3 cannot be used." in result.stderr
+
+
+def test_quotes_are_listed_with_their_verdicts(service: Fake, unlearn: Unlearn) -> None:
+    page = {"data": [{**ASSESSED, "created_at": "2031-03-01T11:12:40.120Z"}], "next_cursor": None, "has_more": False}
+    service.on("GET /v1/hardness-assessments", ok(page))
+    result = unlearn("assessments", "list", "--model", "m")
+    assert result.exit_code == 0, result.output
+    assert "hard" in result.stdout

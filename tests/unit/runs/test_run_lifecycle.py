@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from core.runs.lifecycle import FINAL, LEASED, PHASES, IllegalMove, Status, advance, is_ahead
+from core.runs.lifecycle import FINAL, LEASED, PHASES, IllegalMove, Mode, Status, advance, is_ahead
 
 AT = datetime(2031, 3, 1, tzinfo=UTC)
 
@@ -33,6 +33,18 @@ def test_runs_move_only_as_the_rules_say(before: Status, after: Status) -> None:
     else:
         with pytest.raises(IllegalMove):
             advance(before, after, why="test", at=AT)
+
+
+@pytest.mark.parametrize(("before", "after"), list(product(Status, Status)))
+def test_an_assessment_is_measured_and_ends(before: Status, after: Status) -> None:
+    forward = {Status.QUEUED: Status.PREPARING, Status.PREPARING: Status.ASSESSING, Status.ASSESSING: Status.SUCCEEDED}
+    back = after == Status.QUEUED and before in (Status.PREPARING, Status.ASSESSING)
+    ended = after in (Status.FAILED, Status.CANCELLED) and before in forward
+    if forward.get(before) == after or back or ended:
+        assert advance(before, after, why="test", at=AT, mode=Mode.ASSESS).after == after
+    else:
+        with pytest.raises(IllegalMove):
+            advance(before, after, why="test", at=AT, mode=Mode.ASSESS)
 
 
 def test_every_leased_state_can_be_taken_over_and_cancelled() -> None:

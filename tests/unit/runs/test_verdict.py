@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.runs.verdict import rule
+from core.runs.verdict import rule, rule_assessment
 from core.unlearning.job import Failure, Outcome, StoredFile
 
 FILES = (StoredFile("model.safetensors", "file:///x/model.safetensors", 1, "0" * 64),)
@@ -63,3 +63,18 @@ def test_a_missing_result_may_be_tried_again() -> None:
 def test_a_failure_keeps_its_words() -> None:
     failure = Failure("bad_record", "Row 3 cannot be used.", retryable=False)
     assert rule(Outcome(failure=failure), needs_review_on=(), cancel_requested=False).failure is failure
+
+
+def test_an_assessment_is_kept_whatever_it_says() -> None:
+    hopeless = Outcome(hardness={"verdict": "irreconcilable"})
+    assert rule_assessment(hopeless, cancel_requested=False).ruling == "keep"
+    assert rule_assessment(hopeless, cancel_requested=True).ruling == "cancel"
+    assert rule_assessment(Outcome(stop_reason="cancelled"), cancel_requested=False).ruling == "cancel"
+
+
+def test_an_assessment_without_a_measurement_has_failed() -> None:
+    empty = rule_assessment(Outcome(), cancel_requested=False)
+    assert empty.failure is not None
+    assert (empty.ruling, empty.failure.retryable) == ("fail", True)
+    refused = Failure("bad_record", "Row 3 cannot be used.", retryable=False)
+    assert rule_assessment(Outcome(failure=refused), cancel_requested=False).failure == refused

@@ -18,8 +18,8 @@ from core.evaluation.scores import SetScores
 from core.unlearning import run as running
 from core.unlearning.batches import Family
 from core.unlearning.bench import Bench
+from core.unlearning.dials import ACCEPT_SHARE
 from core.unlearning.job import Outcome
-from core.unlearning.loop import ACCEPT_SHARE
 from tests.builders.models import Built, digits_classifier, people_lm
 from tests.unit.unlearning.jobs import Told, job_of, sets_of, start
 from tests.unit.unlearning.places import write_jsonl
@@ -128,7 +128,12 @@ def test_assessing_changes_nothing(digits: Built, tmp_path: Path) -> None:
         "stopping_margin",
         "retain_cost_per_step",
     } <= outcome.hardness.keys()
+    assert 0 < outcome.hardness["free_capacity"] <= outcome.hardness["forget_capacity"]
+    assert outcome.hardness["cosine_low"] <= outcome.hardness["cosine"] <= outcome.hardness["cosine_high"]
     assert outcome.hardness["layers"]
+    forecast = outcome.hardness["forecast"]
+    assert 0 < forecast["steps"]["low"] <= forecast["steps"]["expected"] <= forecast["steps"]["high"] <= 200
+    assert 0 < forecast["seconds"]["low"] <= forecast["seconds"]["expected"] < forecast["seconds"]["high"]
     assert set(outcome.metrics or {}) == {"before"}
     assert not told.rows
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,108 @@
+"""What a run will take, guessed from its first gradients: expected numbers are derived by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.evaluation.scores import SetScores
+from core.unlearning.dials import usable_quota
+from core.unlearning.forecast import CASES, Cost, First, Way, count_steps, forecast, seconds_of, way_to_target
+from core.unlearning.guard import Baseline
+from core.unlearning.job import Parameters
+
+COST = Cost(gradients_s=0.3, scoring_s=2.0, steps_between_looks=10)
+FIRSTS = [First(gain, slope, None) for gain, slope in ((0.01, -0.3), (0.02, -0.1), (0.04, 0.2))]
+
+
+def scores(losses: list[float]) -> SetScores:
+    one = np.ones(len(losses), dtype=np.int64)
+    return SetScores(np.array(losses), one, one) if losses else SetScores.empty()
+
+
+def baseline(forget: list[float], holdout: list[float]) -> Baseline:
+    return Baseline(scores(forget), scores([0.1]), scores(holdout))
+
+
+def test_a_run_first_grows_its_steps_and_then_takes_a_quarter_of_what_is_left() -> None:
+    # promises 1, 2, then a quarter of 7, of 5.25: left 10, 9, 7, 5.25, 3.9375
+    way = Way(start=10.0, end=4.0)
+    assert count_steps(way, 1.0, realised=1.0, growth=2.0, most=100) == 4
+    assert count_steps(replace(way, end=5.25), 1.0, realised=1.0, growth=2.0, most=100) == 3
+    # half of each promise: left 10, 9.5, 8.5, 7.4375 (a quarter of 8.5 is 2.125), 6.508, 5.694, 4.982, 4.36, 3.81
+    assert count_steps(way, 1.0, realised=0.5, growth=2.0, most=100) == 8
+
+
+def test_a_way_that_is_too_long_has_no_count() -> None:
+    assert count_steps(Way(10.0, 9.375), 0.125, realised=1.0, growth=1.0, most=5) == 5
+    assert count_steps(Way(10.0, 9.25), 0.125, realised=1.0, growth=1.0, most=5) is None
+    assert count_steps(Way(10.0, 1.0), 0.0, realised=1.0, growth=1.6, most=50) is None
+    assert count_steps(Way(3.0, 3.0), 0.0, realised=1.0, growth=1.6, most=50) == 0
+
+
+def test_seconds_are_those_of_gradients_trials_and_looks() -> None:
+    assert seconds_of(0, COST) == pytest.approx(6.0)  # scored before, looked at once, scored after
+    assert seconds_of(25, COST) == pytest.approx((2 + 3) * 2.0 + 25 * 0.4)
+
+
+def test_the_way_is_measured_in_the_objective_with_every_record_at_its_share_of_the_target() -> None:
+    # One record of loss ln 2 (surprise 0), holdout ln 5 (p = 1/5); the objective's target is 1.1 of that.
+    found = way_to_target(baseline([np.log(2)], [np.log(5)]), Parameters(forget_target_ratio=0.95))
+    assert found is not None
+
+    def left(loss: float) -> float:
+        def odds(value: float) -> float:
+            return float(np.log(np.expm1(value + 1e-5)))
+
+        return 0.2 * float(np.log1p(np.exp((odds(1.1 * np.log(5)) - odds(loss)) / 0.2)))
+
+    assert found.start == pytest.approx(left(np.log(2)), rel=1e-5)
+    assert found.end == pytest.approx(left(0.95 * np.log(5)), rel=1e-5)
+    assert found.start > found.end > 0
+
+
+def test_without_holdout_there_is_no_way_and_at_the_target_it_is_behind_us() -> None:
+    assert way_to_target(baseline([0.1], []), Parameters()) is None
+    there = way_to_target(baseline([2.0], [2.0]), Parameters())
+    assert there is not None
+    assert there.start == there.end
+
+
+def test_the_forecast_spreads_over_minibatches_and_cases() -> None:
+    way = Way(2.0, 0.5)
+    block = forecast(FIRSTS, way, COST, Parameters(max_steps=200))
+    assert (block["why"], block["gain_wanted"], block["gain_of_first_step"]) == (None, 1.5, 0.02)
+    for name, gain in (("low", 0.04), ("expected", 0.02), ("high", 0.01)):
+        case = CASES[name]
+        assert block["steps"][name] == count_steps(way, gain, realised=case.realised, growth=case.growth, most=200)
+    assert block["steps"]["low"] < block["steps"]["expected"] < block["steps"]["high"]
+    assert block["seconds"]["expected"] == pytest.approx(seconds_of(block["steps"]["expected"], COST))
+    assert block["retain_loss_change"] == pytest.approx({"low": -0.45, "expected": -0.15, "high": 0.3})
+    assert block["within_max_steps"] is True
+
+
+def test_the_policys_limit_caps_the_steps_and_is_told() -> None:
+    block = forecast(FIRSTS, Way(2.0, 0.5), COST, Parameters(max_steps=3))
+    assert block["within_max_steps"] is False
+    assert block["steps"] == {"low": 3, "expected": 3, "high": 3}
+
+
+def test_what_cannot_be_predicted_is_not() -> None:
+    nowhere = forecast(FIRSTS, None, COST, Parameters())
+    stopped = [replace(first, stopped="collateral_forgetting_unavoidable") for first in FIRSTS]
+    stuck = forecast(stopped, Way(2.0, 0.5), COST, Parameters())
+    assert (nowhere["why"], stuck["why"]) == ("no_holdout", "collateral_forgetting_unavoidable")
+    for block in (nowhere, stuck):
+        assert block["steps"] is block["seconds"] is block["retain_loss_change"] is None
+    assert forecast(stopped, Way(2.0, 2.0), COST, Parameters())["steps"] == {"low": 0, "expected": 0, "high": 0}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "free", "used"), [(0.5, 1.0, 0.5), (0.5, 0.2, 0.18), (0.5, 0.0, 0.05), (0.02, 0, 0.02)]
+)
+def test_the_quota_stays_below_what_is_free_down_to_the_least(wanted: float, free: float, used: float) -> None:
+    assert usable_quota(wanted, capacity=2.0, free_capacity=2.0 * free) == pytest.approx(used)
+
+
+def test_a_model_without_capacity_is_asked_for_the_least() -> None:
+    assert usable_quota(0.5, capacity=0.0, free_capacity=0.0) == 0.05
