@@ -19,8 +19,8 @@ from torch import Tensor
 ROW = 1024
 """Elements of a row. Tensors are padded to whole rows, so that one kernel reduces many tensors."""
 
-ROWS_ON_CPU = 64
-"""Rows of a group on a CPU: two groups of float64 stay in the second-level cache."""
+ROWS_ON_CPU = 256
+"""Rows of a group on a CPU: 2 x 2 MiB of scratch. Larger ones save no more calls, smaller ones make too many."""
 
 ROWS_ON_DEVICE = 4096
 """Rows of a group elsewhere: large enough to hide a launch, 2 x 32 MiB of scratch."""
@@ -114,10 +114,21 @@ def gram(layout: Layout, retain: Gradients, forget: Gradients) -> Tensor:
     for group in layout.groups:
         r = _pack(group, retain_flat, scratch[group.owner.device][0])
         f = _pack(group, forget_flat, scratch[group.owner.device][1])
-        rows = torch.stack((_squared_norm(r), _squared_norm(f), r.mul_(f).sum(1)), dim=1)
-        sums = group.members @ rows
+        sums = _sums_by_piece(group, r, f) if r.device.type == "cpu" else _sums_by_row(group, r, f)
         result.index_add_(0, group.owners.to(result.device), sums.to(result.device))
     return result
+
+
+def _sums_by_row(group: Group, r: Tensor, f: Tensor) -> Tensor:
+    """(tensors, 3) the group's sums with a fixed number of kernels, however many pieces it has. Overwrites ``r``."""
+    rows = torch.stack((_squared_norm(r), _squared_norm(f), r.mul_(f).sum(1)), dim=1)
+    return group.members @ rows
+
+
+def _sums_by_piece(group: Group, r: Tensor, f: Tensor) -> Tensor:
+    """(tensors, 3) the same with three BLAS products a piece: on a CPU these only read, and cost little to call."""
+    slots = zip(_slots(group, r), _slots(group, f), strict=True)
+    return torch.stack([product for x, y in slots for product in (x.dot(x), y.dot(y), x.dot(y))]).view(-1, 3)
 
 
 def add_combination(
@@ -141,15 +152,31 @@ def add_combination(
         return
     weights_flat = _flatten(layout, weights, writable=True)
     retain_flat, forget_flat = _flatten(layout, retain), _flatten(layout, forget)
+    stacked = torch.stack((along_retain, along_forget), dim=1)
+    pairs = cast("list[list[float]]", stacked.tolist()) if on_host else []  # pyright: ignore[reportUnknownMemberType]
     scratch = _scratch(layout)
     for group in layout.groups:
         device = group.owner.device
-        delta = _pack(group, retain_flat, scratch[device][0]).mul_(along_retain.to(device)[group.owner, None])
+        r = _pack(group, retain_flat, scratch[device][0])
         f = _pack(group, forget_flat, scratch[device][1])
-        delta.addcmul_(f, along_forget.to(device)[group.owner, None])
-        if not on_host:
-            delta.masked_fill_(~wanted.to(device), 0.0)
-        _unpack_add(group, weights_flat, delta)
+        if on_host and device.type == "cpu":
+            _combine_by_piece(group, r, f, pairs)
+        else:
+            _combine_by_row(group, r, f, along_retain.to(device), along_forget.to(device))
+            r.masked_fill_(~wanted.to(device), 0.0)
+        _unpack_add(group, weights_flat, r)
+
+
+def _combine_by_row(group: Group, r: Tensor, f: Tensor, along_retain: Tensor, along_forget: Tensor) -> None:
+    """r := b r + a f with a fixed number of kernels and without a number on the host."""
+    r.mul_(along_retain[group.owner, None]).addcmul_(f, along_forget[group.owner, None])
+
+
+def _combine_by_piece(group: Group, r: Tensor, f: Tensor, pairs: Sequence[Sequence[float]]) -> None:
+    """r := b r + a f with ``pairs`` (b, a) of each tensor; on a CPU one number a piece is faster than one a row."""
+    for piece, x, y in zip(group.pieces, _slots(group, r), _slots(group, f), strict=True):
+        b, a = pairs[piece.tensor]
+        x.mul_(b).add_(y, alpha=a)
 
 
 def _squared_norm(rows: Tensor) -> Tensor:
@@ -191,14 +218,18 @@ def _scratch(layout: Layout) -> dict[torch.device, tuple[Tensor, Tensor]]:
     }
 
 
+def _slots(group: Group, rows: Tensor) -> tuple[Tensor, ...]:
+    """The group's pieces in ``rows``, without the padding between them."""
+    return rows.view(-1).split_with_sizes(group.splits)[::2]
+
+
 def _pack(group: Group, vectors: Sequence[Tensor | None], scratch: Tensor) -> Tensor:
     """(rows, ROW) float64: the group's pieces, zero where a piece ends or has no gradient. Lies in ``scratch``."""
     rows = scratch[: group.owner.numel()]
-    slots = rows.view(-1).split_with_sizes(group.splits)[::2]
     into: list[Tensor] = []
     out_of: list[Tensor] = []
     filled = 0
-    for piece, slot in zip(group.pieces, slots, strict=True):
+    for piece, slot in zip(group.pieces, _slots(group, rows), strict=True):
         vector = vectors[piece.tensor]
         if vector is not None:
             into.append(slot)
@@ -213,10 +244,9 @@ def _pack(group: Group, vectors: Sequence[Tensor | None], scratch: Tensor) -> Te
 
 def _unpack_add(group: Group, vectors: Sequence[Tensor | None], rows: Tensor) -> None:
     """Add the group's rows to its pieces of ``vectors``, rounded to their type."""
-    slots = rows.view(-1).split_with_sizes(group.splits)[::2]
     pieces: list[Tensor] = []
     rounded: list[Tensor] = []
-    for piece, slot in zip(group.pieces, slots, strict=True):
+    for piece, slot in zip(group.pieces, _slots(group, rows), strict=True):
         vector = vectors[piece.tensor]
         if vector is not None:
             pieces.append(vector[piece.start : piece.start + piece.length])

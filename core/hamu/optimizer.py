@@ -13,10 +13,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from core.hamu.gram import Layout, add_combination, gram, lay_out
 from core.hamu.hardness import Hardness, StopRule, measure
 from core.hamu.ledger import Assessment, Step
+from core.hamu.parallel import average, average_loss
 from core.hamu.quota import RULES, QuotaRule
 from core.hamu.solve import Branch, Problem, Solver, ratio, solve
 
@@ -80,6 +82,9 @@ class HAMU(torch.optim.Optimizer):
     inner: optimizer that receives -Δ/η as gradient and moves the weights itself. The promise then holds only as far
         as it follows that direction, retracting needs ``exact_retract``, and a step waits for the device.
     solver: the solution of a block's problem; replaced only to reproduce the published code.
+    group: process group for data parallel work. Each rank's closures go through its own shard and return that shard's
+        mean; losses and gradients are averaged over the ranks, and all take the same step. Exact for shards of equal
+        size. Give every rank the same weights, and the model itself, not wrapped in DistributedDataParallel.
 
     Memory: one set of gradients on top of what training needs, kept from ``assess`` until the next ``assess`` or
     ``release``. A step does not wait for the device unless its results are read.
@@ -104,6 +109,7 @@ class HAMU(torch.optim.Optimizer):
         exact_retract: bool = False,
         inner: torch.optim.Optimizer | None = None,
         solver: Solver = solve,
+        group: ProcessGroup | None = None,
     ) -> None:
         _require(lr >= 0, "lr must not be negative")
         _require(0 <= quota_ratio <= 1, "quota_ratio is a share: between 0 and 1")
@@ -131,6 +137,7 @@ class HAMU(torch.optim.Optimizer):
         self._exact_retract = exact_retract
         self._inner = inner
         self._solver = solver
+        self._group = group
         self._held: _Held | None = None
         self._partitions: dict[tuple[int, ...], _Partition] = {}
         self._serial = 0
@@ -257,7 +264,9 @@ class HAMU(torch.optim.Optimizer):
         gradients = [weight.grad if weight.requires_grad else None for weight in self._weights]
         for weight in self._weights:
             weight.grad = None
-        return loss.detach(), gradients
+        if self._group is None:
+            return loss.detach(), gradients
+        return average_loss(loss, self._group), average(gradients, self._weights, self._group)
 
     def _hold(self, retain: list[Tensor | None], forget: list[Tensor | None]) -> _Held:
         """Keep what has a gradient on either side; the other side then counts as zero."""
