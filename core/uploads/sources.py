@@ -108,8 +108,10 @@ def allowed(uri: str, *, store_root: str, roots: Sequence[str], workspace: str) 
     own = _canonical(store_root)
     if folder.startswith(own) or own.startswith(folder):
         raise _not_allowed("The service's own object store is not a source; upload the files instead.")
-    if not any(folder.startswith(_root(root, workspace)) for root in roots):
-        raise _not_allowed("The source lies outside the places that are open to this workspace.")
+    places = [_root(root, workspace) for root in roots]
+    if not any(folder.startswith(place) for place in places):
+        where = f"only {' and '.join(places)} may be named" if places else "the operator has opened none; use an upload"
+        raise _not_allowed(f"The source lies outside the places that are open to this workspace: {where}.")
     return wanted
 
 

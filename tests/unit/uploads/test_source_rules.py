@@ -52,3 +52,10 @@ def test_a_root_that_holds_the_store_does_not_open_it() -> None:
     with pytest.raises(SourceNotAllowed):
         allowed("s3://store/", store_root="s3://store/unlearn/", roots=["s3://store/"], workspace="acme")
     assert allowed("s3://store/training/", store_root="s3://store/unlearn/", roots=["s3://store/"], workspace="acme")
+
+
+def test_a_refusal_says_what_may_be_named() -> None:
+    with pytest.raises(SourceNotAllowed, match=r"only file:///data/imports/acme/ may be named"):
+        allowed("file:///home/me/x", **DISK)
+    with pytest.raises(SourceNotAllowed, match="use an upload"):
+        allowed("s3://training/acme/", store_root="s3://store/", roots=[], workspace="acme")
