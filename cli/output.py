@@ -59,5 +59,9 @@ def _words(value: Any) -> str:
             return str(value).replace("[", r"\[")
         case list() if all(isinstance(item, str | int) for item in value):
             return ", ".join(str(item) for item in value).replace("[", r"\[")
+        case dict() if not any(isinstance(item, dict | list) for item in value.values()):
+            return ", ".join(f"{name} {_words(item)}" for name, item in value.items() if name != "url")
+        case list() if all(isinstance(item, dict) for item in value):
+            return "\n".join(_words(item) for item in value)
         case _:
             return json.dumps(value, ensure_ascii=False).replace("[", r"\[")

@@ -139,14 +139,6 @@ CATALOGUE: Final = (
     _of_version("published", "was published", "active"),
     _of_version("retired", "was superseded", "retired"),
     EventType(
-        "certificate.issued",
-        "A certificate was issued",
-        "Fetch it by its id as JSON, JWS or HTML.",
-        {"id": _TEXT},
-        {"run_id": _TEXT, "deletion_request_ids": _TEXTS, "url": _TEXT},
-        {"id": "crt_01k9d3v6m2q8r4t6w8y0a2c4e6", "run_id": _RUN, "deletion_request_ids": [_REQUEST]},
-    ),
-    EventType(
         "webhook_endpoint.disabled",
         "Another webhook endpoint was disabled",
         "It answered 410. Messages that waited for it were discarded; enable it again with PATCH.",
