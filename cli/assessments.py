@@ -6,10 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import DEFAULT_URL, AsJson, Key, Url, connect
-from cli.datasets import pairs
 from cli.following import follow_assessment
 from cli.output import Failed, print_fields, print_json, print_rows
-from cli.requests import lines
+from cli.selecting import selection
 
 app = typer.Typer(no_args_is_help=True, help="Hardness assessments: quotes before anything is erased.")
 
@@ -34,10 +33,7 @@ def submit(
     """Ask how hard it would be to unlearn records, subjects or people. Nothing is erased."""
     fields: dict[str, Any] = {
         "model": model,
-        "dataset": dataset,
-        "record_ids": [*(record or []), *(lines(records_file) if records_file else [])],
-        "subject_ids": subject,
-        "identities": [{"type": kind, "value": value} for kind, value in pairs(identity or [], "--identity").items()],
+        **selection(dataset=dataset, record=record, records_file=records_file, subject=subject, identity=identity),
         "policy": policy,
     }
     with connect(url, key) as api:

@@ -1,6 +1,5 @@
 """``unlearn datasets``: register training records and look at them, over the API."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ import typer
 from cli.client import DEFAULT_URL, AsJson, Key, Url, connect
 from cli.following import follow_dataset
 from cli.output import Failed, print_fields, print_json
+from cli.selecting import pairs
 from cli.uploading import upload
 
 app = typer.Typer(no_args_is_help=True, help="Training records of models.")
@@ -50,15 +50,6 @@ def show(name: str, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = F
     with connect(url, key) as api:
         dataset = api.get(f"/v1/datasets/{name}")
     print_json(dataset) if as_json else print_fields(dataset)
-
-
-def pairs(items: list[str], option: str) -> dict[str, str]:
-    """``["a=b"]`` as ``{"a": "b"}``. Raises ``Failed`` naming the option when there is no equals sign."""
-    split = [item.partition("=") for item in items]
-    for item, (left, _, right) in zip(items, split, strict=True):
-        if not left or not right:
-            raise Failed(f"{option} {json.dumps(item)}: write it as name=value")
-    return {left: right for left, _, right in split}
 
 
 def shape(text: str) -> list[int]:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import DEFAULT_URL, AsJson, Key, Url, connect
-from cli.datasets import pairs
 from cli.following import follow_request
 from cli.output import Failed, print_fields, print_json, print_rows
+from cli.selecting import pairs, selection
 
 app = typer.Typer(no_args_is_help=True, help="Deletion requests.")
 
@@ -37,10 +37,7 @@ def submit(
     """Ask that records, subjects or people be unlearned."""
     fields: dict[str, Any] = {
         "model": model,
-        "dataset": dataset,
-        "record_ids": [*(record or []), *(lines(records_file) if records_file else [])],
-        "subject_ids": subject,
-        "identities": [{"type": kind, "value": value} for kind, value in pairs(identity or [], "--identity").items()],
+        **selection(dataset=dataset, record=record, records_file=records_file, subject=subject, identity=identity),
         "reason": reason,
         "external_id": external_id,
         "due_at": due_at,
@@ -96,14 +93,6 @@ def follow(request_id: str, url: Url = DEFAULT_URL, key: Key = None, as_json: As
         request = follow_request(api, request_id)
     _print(request, as_json=as_json)
     _require_completed(request)
-
-
-def lines(path: Path) -> list[str]:
-    """The lines of a file that are not blank. Raises ``Failed`` when it cannot be read."""
-    try:
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    except OSError as error:
-        raise Failed(f"cannot read {path}: {error.strerror}") from None
 
 
 def _print(request: dict[str, Any], *, as_json: bool) -> None:

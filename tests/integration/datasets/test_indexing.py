@@ -191,7 +191,8 @@ def test_images_come_in_several_shapes(register: Registrar, kind: Any, value: An
 def test_images_in_json_lines_are_lists_of_pixels(register: Registrar) -> None:
     columns = ColumnMap("id", image="img", label="y")
     content = jsonl([{"id": 1, "img": [[[0], [1]], [[2], [3]]], "y": 0}])
-    register({"x.jsonl": content}, "jsonl", columns, task="image-classification", shape=(2, 2, 1))
+    dataset = register({"x.jsonl": content}, "jsonl", columns, task="image-classification", shape=(2, 2, 1))
+    assert dataset.counts == {"train": 1}
 
 
 def test_dictionary_encoded_text_is_text(register: Registrar) -> None:

@@ -265,7 +265,8 @@ def test_language_models_go_by_several_names(
     tx: Session, store: MemoryStore, caller: Principal, architecture: str
 ) -> None:
     model = add_model(tx, caller, task="causal-lm")
-    register(tx, store, caller, model, {**PLAIN, "config.json": dumped(architectures=[architecture])})
+    version = register(tx, store, caller, model, {**PLAIN, "config.json": dumped(architectures=[architecture])})
+    assert version.version == 1
 
 
 def test_a_header_length_that_looks_like_a_pickle_is_no_pickle(
