@@ -1,4 +1,4 @@
-"""Removes what nobody needs any more: orphaned weights, expired uploads, old messages and kept answers."""
+"""Removes what nobody needs any more: orphaned weights, expired uploads, old messages, answers and scores."""
 
 from datetime import timedelta
 
@@ -11,6 +11,7 @@ from core.platform.database import transaction
 from core.platform.objects import ObjectStore
 from core.platform.outbox import OutboxRow
 from core.platform.settings import LoopSettings
+from core.runs.repository import Runs
 from core.runs.sweeping import orphans, staged_before
 from core.uploads import service as uploads
 from core.webhooks import service as webhooks
@@ -38,6 +39,7 @@ def _sweep_rows(engine: Engine, _store: ObjectStore, _settings: LoopSettings, cl
         tx.execute(delete(OutboxRow).where(OutboxRow.sent_at < clock() - _SENT_KEPT_FOR))
         idempotency.expire(tx, at=clock())
         webhooks.expire(tx, at=clock())
+        Runs(tx).drop_old_scores()
 
 
 def _sweep_uploads(engine: Engine, store: ObjectStore, _settings: LoopSettings, clock: Clock) -> None:
