@@ -37,7 +37,7 @@ from core.unlearning.objective import matched_targets, mean_surprise
 from core.unlearning.peer_course import PeerCourse
 from core.unlearning.records import Dataset
 from core.unlearning.resuming import Checkpoints, Resuming, identity
-from core.unlearning.seed import generator, make_deterministic
+from core.unlearning.seed import draw, generator, make_deterministic
 from core.unlearning.selection import Selection, read_selection
 from core.unlearning.text import TextFamily
 
@@ -156,7 +156,7 @@ def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
     line.report(Progress(phase="evaluating"))
     with clock.time("evaluate_s"):
         moved_in_float32 = displacement(start, bench.model.trainable.items())["displacement"]
-        bench.model.round_to_stored()
+        bench.model.round_to_stored(draw(job.parameters.seed, "rounding"))
         after = Baseline(*(bench.score(examples) for examples in (bench.forget, bench.retain, bench.holdout)))
         moved = displacement(start, bench.model.trainable.items())
         bench.model.save(folders.output)

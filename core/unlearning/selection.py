@@ -1,6 +1,6 @@
 """Which rows of which files are forgotten, retained, held out, and looked at again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -43,9 +43,9 @@ class Selection:
     forget: Places
     retain: Places
     holdout: Places
-    earlier: Places
+    earlier: Places = field(default_factory=lambda: Places(np.empty(0, np.int64), np.empty(0, np.int64)))
     """Records that runs before this one forgot: measured, and never trained on."""
-    earlier_runs: tuple[str, ...]
+    earlier_runs: tuple[str, ...] = ()
     """For each record of ``earlier`` the id of the run that forgot it."""
 
 
