@@ -17,13 +17,15 @@ from core.unlearning.peers import PEERS
 JOB_FILE = "job.json"
 OUTCOME_FILE = "outcome.json"
 SELECTION_FILE = "selection.parquet"
-"""Columns: ``set`` (forget | retain | holdout), ``record_id``, ``file`` (index into ``DatasetSource.files``), ``row``
-(0-based row in that file). Sorted by set, file, row."""
+"""Columns: ``set`` (forget | retain | holdout | earlier), ``record_id``, ``file`` (index into ``DatasetSource.files``),
+``row`` (0-based row in that file), ``run_id``. Sorted by set, file, row. ``earlier``: a sample of records that runs
+before this one forgot and that may still be read, to be measured only; their ``run_id`` is the run that forgot them,
+null in the other sets."""
 
 HAMU_Q: Final = "hamu-q"
 METHODS: Final = (HAMU_Q, *PEERS)
 
-Set = Literal["forget", "retain", "holdout"]
+Set = Literal["forget", "retain", "holdout", "earlier"]
 Task = Literal["image-classification", "causal-lm"]
 Phase = Literal["preparing", "assessing", "unlearning", "evaluating", "publishing"]
 Mode = Literal["unlearn", "assess"]
@@ -137,6 +139,8 @@ class Job:
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:1`` …"""
     threads: int | None = None
+    limits: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
+    """What the policy overrides of the gates' margins and severities (``core.evaluation.limits``)."""
     checkpoints: Checkpointing | None = None
 
 
@@ -175,6 +179,11 @@ class Outcome:
     metrics: Mapping[str, Any] | None = None
     """``{"before": {...}, "after": {...}}`` as in the contract."""
     gates: tuple[Mapping[str, Any], ...] = ()
+    verdict: str | None = None
+    """One of ``core.evaluation.verdict.VERDICTS``; None when nothing was judged (a failure, an assessment)."""
+    verdict_reasons: tuple[str, ...] = ()
+    records: tuple[Mapping[str, Any], ...] = ()
+    """Of each forget record ``record_id`` and what was measured before and after; at most 10,000 rows."""
     staged: tuple[StoredFile, ...] = ()
     worker: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -220,6 +229,8 @@ def read_outcome(path: Path) -> Outcome:
         **{
             **raw,
             "gates": tuple(raw["gates"]),
+            "verdict_reasons": tuple(raw["verdict_reasons"]),
+            "records": tuple(raw["records"]),
             "staged": _files(raw["staged"]),
             "failure": Failure(**failure) if failure else None,
         }

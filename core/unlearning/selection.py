@@ -1,6 +1,6 @@
-"""Which rows of which files are forgotten, retained and held out."""
+"""Which rows of which files are forgotten, retained, held out, and looked at again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -38,25 +38,30 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The three disjoint sets of one run, each sorted by file and row. ``holdout`` may be empty."""
+    """The disjoint sets of one run, each sorted by file and row. ``holdout`` and ``earlier`` may be empty."""
 
     forget: Places
     retain: Places
     holdout: Places
+    earlier: Places = field(default_factory=lambda: Places(np.empty(0, np.int64), np.empty(0, np.int64)))
+    """Records that runs before this one forgot: measured, and never trained on."""
+    earlier_runs: tuple[str, ...] = ()
+    """For each record of ``earlier`` the id of the run that forgot it."""
 
 
 def read_selection(path: Path, *, files: int) -> Selection:
-    """Read ``selection.parquet`` (columns ``set``, ``file``, ``row``; record ids are not needed here).
+    """Read ``selection.parquet`` (columns ``set``, ``file``, ``row``, and ``run_id`` where there is an earlier set).
 
     files: how many files the dataset has. Raises ``UnlearningError`` when the file is unreadable, a place names a
     file that does not exist, or the forget or retain set is empty.
     """
     try:
         table = pq.read_table(path, columns=["set", "file", "row"])
+        earlier_runs = _runs(path) if "earlier" in table["set"].unique().to_pylist() else ()
     except (OSError, pa.ArrowException) as error:
         raise UnlearningError("bad_selection", "The selection of records cannot be read.") from error
-    forget, retain, holdout = (_places(table, name) for name in ("forget", "retain", "holdout"))
-    for places in (forget, retain, holdout):
+    forget, retain, holdout, earlier = (_places(table, name) for name in ("forget", "retain", "holdout", "earlier"))
+    for places in (forget, retain, holdout, earlier):
         if len(places) and not 0 <= places.file.min() <= places.file.max() < files:
             raise UnlearningError(
                 "bad_selection", f"The selection names a file that the dataset's {files} do not hold."
@@ -67,7 +72,7 @@ def read_selection(path: Path, *, files: int) -> Selection:
         raise UnlearningError(
             "empty_retain_set", "No record would remain to be retained: delete the model version instead of unlearning."
         )
-    return Selection(forget, retain, holdout)
+    return Selection(forget, retain, holdout, earlier, earlier_runs)
 
 
 def _places(table: pa.Table, name: Set) -> Places:
@@ -75,3 +80,8 @@ def _places(table: pa.Table, name: Set) -> Places:
     file, row = (cast("NDArray[np.int64]", table[key].to_numpy().astype(np.int64)[here]) for key in ("file", "row"))
     order = np.lexsort((row, file))
     return Places(file[order], row[order])
+
+
+def _runs(path: Path) -> tuple[str, ...]:
+    looked_at = pq.read_table(path, columns=["file", "row", "run_id"], filters=[("set", "=", "earlier")])
+    return tuple(looked_at.sort_by([("file", "ascending"), ("row", "ascending")])["run_id"].to_pylist())
