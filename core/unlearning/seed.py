@@ -8,7 +8,15 @@ import torch
 
 from core.unlearning.checkpoint import State
 
-_STREAMS: Final = {"retain": 1, "evaluation": 2, "rounding": 3}
+_STREAMS: Final = {
+    "retain": 1,
+    "evaluation": 2,
+    "rounding": 3,
+    "placebo": 4,
+    "relearning": 5,
+    "probe": 6,
+    "divergence": 7,
+}
 """Independent streams drawn from one seed, so that evaluating never shifts which batches are trained on."""
 
 

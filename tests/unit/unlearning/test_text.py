@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+from core.evaluation.observations import TokenAnswers
 from core.unlearning.failures import BadRecord, UnlearningError
 from core.unlearning.records import Record
 from core.unlearning.text import TextFamily
@@ -79,6 +80,24 @@ def test_a_dataset_without_text_is_refused() -> None:
         family({"prompt": "q"})
 
 
+OTHERS = {"prompt": "q", "response": "a", "paraphrase": "p", "perturbed": "w"}
+
+
+def test_other_answers_are_encoded_behind_the_same_prompt() -> None:
+    made = family(OTHERS)
+    found = made.variants(record(q="who", a="ada", p="ada ada", w=["bob", "bob bob"]))
+    assert made.variant_columns == ["p", "w"]
+    assert found is not None
+    assert found.paraphrase.values.tolist() == [1, 2, 2, EOS]
+    assert [example.values.tolist() for example in found.perturbed] == [[1, 3, EOS], [1, 3, 3, EOS]]
+
+
+@pytest.mark.parametrize("missing", [{"p": None}, {"w": None}, {"w": []}])
+def test_a_record_may_lack_other_answers(missing: dict[str, Any]) -> None:
+    assert family(OTHERS).variants(record(**{"q": "who", "a": "ada", "p": "ada", "w": ["bob"], **missing})) is None
+    assert family().variant_columns == []
+
+
 def test_records_are_padded_on_the_right_and_masked() -> None:
     examples = [family().encode(record(q="who", a=answer)) for answer in ("ada", "ada bob ada")]
     batch = family().collate(examples, torch.device("cpu"))
@@ -114,3 +133,18 @@ def test_answers_are_those_that_the_losses_are_of() -> None:
     right = batch.labels[:, 1:].clamp(min=0)[..., None]
     given = answers.log_probabilities.gather(2, right)[..., 0] * answers.scored
     torch.testing.assert_close(-given.sum(dim=1) / scores.counted, scores.losses)
+
+
+def test_what_is_observed_lies_behind_the_scores() -> None:
+    examples = [family().encode(record(q="who who", a="ada")), family().encode(record(q="who", a="ada ada bob"))]
+    batch = family().collate(examples, torch.device("cpu"))
+    seen, scores = family().observe(Fixed(), batch), family().score(Fixed(), batch)
+    assert seen.scores.losses.tolist() == pytest.approx(scores.losses.tolist())
+    assert isinstance(seen.answers, TokenAnswers)
+    half, tenth = -math.log(2), -math.log(10)
+    assert seen.answers.lengths.tolist() == [2, 4]
+    assert seen.answers.log_probabilities.tolist() == pytest.approx([half, tenth, half, half, tenth, tenth])
+    assert seen.answers.right.tolist() == [True, False, True, True, False, False]
+    mean = 0.5 * half + 0.5 * tenth  # one word of probability 1/2, five of 1/10
+    assert seen.answers.expected.tolist() == pytest.approx([mean] * 6)
+    assert seen.answers.spread.tolist() == pytest.approx([0.5 * math.log(5)] * 6)  # both a half of log 5 away
