@@ -113,6 +113,7 @@ def queued(
         progress={},
         gates=[],
         verdict_reasons=[],
+        unmet_targets=[],
         staged=[],
         timings={},
         attempt=0,

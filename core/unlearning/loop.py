@@ -92,7 +92,7 @@ class Unlearning(Course):
         before = self._baseline.retain.loss
         way = (self._guard.yardstick or before) - self._baseline.forget.loss
         allowed = before + _RETAIN_DRIFT * way
-        return "repair" if not self._guard.within_budget or retain_loss > allowed else "forget"
+        return "repair" if not self._guard.unharmed or retain_loss > allowed else "forget"
 
     def _set_dials(self, kind: Kind, assessment: Assessment) -> None:
         """Quota below what is free of retain cost; a rate whose promise does not leap over the target."""
@@ -154,4 +154,6 @@ class Unlearning(Course):
         self._misses = 0 if last.kept else self._misses + 1
         if self._misses < _MISSES_BEFORE_GIVING_UP:
             return None
+        if self._loss_at_target and self._guard.within_budget:
+            return "targets_unmet"
         return "collateral_forgetting_unavoidable" if last.decision.cause == "retain_overrun" else "infeasible"
