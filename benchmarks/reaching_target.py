@@ -10,7 +10,7 @@ import argparse
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,11 +82,12 @@ MODELS: dict[str, Callable[[Path, int], Built]] = {
 }
 
 
-def _selection(built: Built, person: str, path: Path) -> None:
+def select(built: Built, people: Collection[str], path: Path) -> None:
+    """Write the selection of a run that forgets these people."""
     table = pq.read_table(built.records)
     owners, splits = table[built.columns["subject_id"]].to_pylist(), table["split"].to_pylist()
     sets = [
-        ("forget" if owner == person else "retain") if split == "train" else "holdout"
+        ("forget" if owner in people else "retain") if split == "train" else "holdout"
         for owner, split in zip(owners, splits, strict=True)
     ]
     rows = range(len(sets))
@@ -101,23 +102,26 @@ def _selection(built: Built, person: str, path: Path) -> None:
     pq.write_table(chosen.sort_by([("set", "ascending"), ("row", "ascending")]), path)
 
 
-def _people(built: Built, seed: int) -> Sequence[str]:
+def people_of(built: Built, seed: int, count: int = PEOPLE_A_MODEL) -> Sequence[str]:
+    """Some of the people that the model was trained on."""
     table = pq.read_table(built.records)
     trained = {
         owner
         for owner, split in zip(table[built.columns["subject_id"]].to_pylist(), table["split"].to_pylist(), strict=True)
         if split == "train"
     }
-    return random.Random(seed).sample(sorted(trained), PEOPLE_A_MODEL)
+    return random.Random(seed).sample(sorted(trained), count)
 
 
-def unlearn(model: str, seed: int, built: Built, person: str, folder: Path) -> Result:
-    """One run with default parameters in ``folder``."""
+def unlearn(
+    model: str, seed: int, built: Built, people: Sequence[str], folder: Path, parameters: Parameters | None = None
+) -> Result:
+    """One run in ``folder``, with default parameters unless others are given."""
     folder.mkdir()
-    _selection(built, person, folder / "selection.parquet")
+    select(built, people, folder / "selection.parquet")
     task = "image-classification" if built.task == "image-classification" else "causal-lm"
     source = DatasetSource("parquet", dict(built.columns), (), "", built.image_shape)
-    job = Job("run_benchmark", 1, "unlearn", task, (), source, Parameters(), "", device="cpu", threads=1)
+    job = Job("run_benchmark", 1, "unlearn", task, (), source, parameters or Parameters(), "", device="cpu", threads=1)
     steps = 0
 
     def count(progress: object) -> None:
@@ -134,7 +138,7 @@ def unlearn(model: str, seed: int, built: Built, person: str, folder: Path) -> R
         report=count,
         cancelled=lambda: False,
     )
-    return Result(model, seed, person, outcome, steps, time.perf_counter() - began)
+    return Result(model, seed, "+".join(people), outcome, steps, time.perf_counter() - began)
 
 
 def _print_run(result: Result) -> None:
@@ -171,8 +175,8 @@ def main() -> None:
         for seed in options.seeds:
             with tempfile.TemporaryDirectory() as folder:
                 built = MODELS[model](Path(folder), seed)
-                for person in _people(built, seed):
-                    results.append(unlearn(model, seed, built, person, Path(folder) / person))
+                for person in people_of(built, seed):
+                    results.append(unlearn(model, seed, built, [person], Path(folder) / person))
                     _print_run(results[-1])
         summaries.append(results)
     for results in summaries:
