@@ -15,12 +15,12 @@ from core.unlearning.job import Parameters, StopReason
 from core.unlearning.ledger import Row
 from core.unlearning.objective import ForgetObjective
 from core.unlearning.seed import random_state, restore_random_state
-from core.unlearning.targets import forget_loss, membership
+from core.unlearning.targets import Standing, forget_loss, membership
 
 _STEPS_OVER_BUDGET = 40
 """How many steps a method has to bring the retain accuracy back before the run ends."""
 
-_STEPS_AT_TARGET_LOSS = 30
+_STEPS_AT_TARGET_LOSS = 15
 """How many steps it has to meet the other targets once the forget loss has reached its own."""
 
 
@@ -146,14 +146,16 @@ class Course(ABC):
 
     def _at_target(self) -> bool:
         """Whether every target but the retain budget is met, as far as the last look can tell."""
-        if not self._loss_at_target:
-            return False
-        strangers = self._guard.holdout.losses
-        return self._guard.unharmed and membership(self._losses, strangers, self._parameters).met
+        return self._loss_at_target and self._guard.unharmed and self._membership.met
+
+    @property
+    def _membership(self) -> Standing:
+        return membership(self._losses, self._guard.holdout.losses, self._parameters)
 
     def _given_up(self) -> StopReason | None:
-        """Long enough at the target loss without meeting the rest."""
-        if self._at_target_loss < _STEPS_AT_TARGET_LOSS:
+        """Long enough at the target loss without meeting the rest, or beyond strangers, where no step leads back."""
+        beyond = self._loss_at_target and self._membership.value < self._membership.at_least
+        if self._at_target_loss < _STEPS_AT_TARGET_LOSS and not beyond:
             return None
         self._guard.look(len(self.rows))
         if not self._guard.within_budget:

@@ -93,7 +93,7 @@ class Parameters:
     holdout_accuracy_budget: float = 0.01
     """Largest allowed fall of the matched holdout's accuracy; one answer is always allowed. 1: not aimed at."""
     membership_auc_tolerance: float = 0.05
-    """How far from 0.5 the loss attack's AUC may end, at least 1/(2n) for n forget records. 0.5: not aimed at."""
+    """How far from 0.5 the loss attack's AUC may end; never less than chance allows so few records. 0.5: no target."""
     max_evaluation_records: int = 10_000
     """Retain and holdout sets larger than this are evaluated on a seeded sample of this size."""
     seed: int = 0

@@ -48,20 +48,23 @@ def test_what_is_missed_says_by_how_much_and_why() -> None:
     )
 
 
-def test_two_records_cannot_lie_nearer_to_the_middle_than_their_ranks() -> None:
-    strangers = np.array([1.0, 2.0, 3.0, 4.0])
-    # (4 + 2) / 8 = 0.75, which two ranks allow: 0.5 + 1/4
-    assert membership(np.array([0.5, 2.5]), strangers, Parameters()).met
-    assert not membership(np.array([0.5, 1.5]), strangers, Parameters()).met  # (4 + 3) / 8
-    many = np.repeat([0.5, 2.5], 20)
-    assert not membership(many, strangers, Parameters()).met  # 0.75 with 40 records
+def test_few_records_may_be_as_far_from_the_middle_as_chance_puts_them() -> None:
+    strangers = np.repeat([1.0, 2.0, 3.0, 4.0], 5)
+    few, many = np.array([0.5, 2.5]), np.repeat([0.5, 2.5], 20)
+    # (20 + 10) / 40 = 0.75. Two against twenty: 1.96 * sqrt(23 / 480) = 0.429; forty: 1.96 * sqrt(61 / 9600) = 0.156
+    found = [membership(sample, strangers, Parameters()) for sample in (few, many)]
+    assert [one.value for one in found] == [0.75, 0.75]
+    assert [one.at_most for one in found] == pytest.approx([0.929, 0.656], abs=1e-3)
+    assert [one.met for one in found] == [True, False]
     assert membership(many, strangers, Parameters(membership_auc_tolerance=0.25)).met
 
 
 def test_over_forgetting_misses_the_membership_target_too() -> None:
-    strangers = np.array([1.0, 2.0])
-    found = membership(np.full(40, 9.0), strangers, Parameters())
-    assert (found.value, found.met, found.limit) == (0.0, False, 0.45)
+    now = seen([9.0] * 600, [1.0, 2.0] * 300, holdout_right=300)
+    before = seen([0.1] * 600, [1.0, 2.0] * 300, holdout_right=300)
+    (missed,) = unmet(standings(before, now, Parameters()), "targets_unmet", [])
+    assert (missed["name"], missed["value"], missed["limit"]) == ("membership_auc", 0.0, 0.45)
+    assert "guessed worse than strangers" in missed["reason"]
 
 
 def test_one_answer_of_the_holdout_may_turn_by_chance() -> None:
