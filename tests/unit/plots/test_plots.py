@@ -33,7 +33,7 @@ ROWS = [
         "predicted_retain_change": -0.2, "realised_retain_change": -0.1,
     },
 ]  # fmt: skip
-PEER = {name: None for name in STEP} | {"step": 1, "forget_loss": 0.1, "forget_loss_after": 0.5, "retain_loss_after": 1}
+PEER = dict.fromkeys(STEP) | {"step": 1, "forget_loss": 0.1, "forget_loss_after": 0.5, "retain_loss_after": 1}
 LAYERS = [
     {"name": "stem", "kappa": -1.0, "cosine": -0.5, "retain_norm": 1.0, "forget_norm": 2.0},
     {"name": "head", "kappa": 1.5, "cosine": 0.25, "retain_norm": 3.0, "forget_norm": 2.0},
