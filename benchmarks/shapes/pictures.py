@@ -1,6 +1,7 @@
 """A picture of each shape, in the look of the plots of runs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from benchmarks.shapes import fronts, gain, kappa, stopping
 from core.plots.drawing import CONTROL, FORGET, GOAL, PENS, RETAIN, as_svg, figure_of, legend, line, sheet
@@ -62,12 +63,14 @@ def fronts_svg(name: str, points: Mapping[float, Sequence[fronts.Point]], *, cap
     panels = sheet(title, len(points), height=1.0 + 3.2 * len(points))
     for axes, (rho, found) in zip(panels, points.items(), strict=True):
         for method, pen in zip(fronts.METHODS, PENS, strict=True):
-            best = [p for p in fronts.front([p for p in found if p.method == method]) if -0.5 < p.cost < 1]
-            if best:
-                line(axes, [p.gain for p in best], [p.cost for p in best], pen, method, linewidth=1.0)
+            capped = [replace(p, gain=min(p.gain, cap)) for p in found if p.method == method]
+            best = [p for p in fronts.front(capped) if p.cost < fronts.WORST_RISE]
+            width = 2.2 if method.startswith("hamu") else 1.0
+            line(axes, [p.gain for p in best], [p.cost for p in best], pen, method, linewidth=width)
         axes.set_title(f"ρ = {rho:g}")
-        axes.set_xlim(-0.1 * cap, 1.25 * cap)
+        axes.set_xlim(-0.1 * cap, 1.04 * cap)
+        axes.set_ylim(-0.5 * fronts.WORST_RISE, fronts.WORST_RISE)
         axes.set_ylabel("retain loss, rise [nats]")
-        legend(axes)
-    panels[-1].set_xlabel("forget loss, rise [nats]")
+    legend(panels[0])
+    panels[-1].set_xlabel(f"forget loss, rise [nats], what is beyond {cap:g} counted as {cap:g}")
     return as_svg(figure_of(panels[0]))

@@ -121,7 +121,8 @@ TOFU = Size(
 )  # fmt: skip
 DIGITS = Size(
     batch=64, under=1, over=40, peak=3e-3, retain=512, draws=8, gain_rate=1e-3, gain_steps=10, stop_rate=0.03,
-    stop_steps=100, hamu_rates=(0.01, 0.03, 0.1), peer_rates=(1e-4, 3e-4, 1e-3), front_steps=20, front_forget=60, looked_at=200,
+    stop_steps=100, hamu_rates=(0.01, 0.03, 0.1), peer_rates=(1e-4, 3e-4, 1e-3), front_steps=20, front_forget=60,
+    looked_at=200,
 )  # fmt: skip
 
 
