@@ -1,7 +1,7 @@
 """Small problems in memory: a data set, an architecture trained on the spot, and forget sets of graded difficulty."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,26 +72,31 @@ class Problem:
     name: str
     examples: Sequence[Example]
     groups: Indices
-    """(n,) class or author."""
+    """(n,) class or tenth of the authors; -1 for twins."""
     family: Family
     build: Callable[[], nn.Module]
     """New weights, from torch's generator."""
     config: PretrainedConfig
     size: Size
+    twins: Mapping[int, int] = field(default_factory=dict[int, int])
+    """Of records of group 0, by place: the place of another record that says the same."""
 
     def split(self, rho: float, *, seed: int = 0, most: int | None = None) -> tuple[Indices, Indices]:
-        """Forget and retain records for a mixing ratio.
+        """Forget and retain records for a mixing ratio, of group 0 or of ``most`` of it.
 
-        A share ``rho`` of group 0 (or of ``most`` of it) is swapped for records drawn from the other groups, so the
-        forget set keeps its size; what is swapped out is retained. With the same seed every ratio swaps the same
-        records first and retains in the same order.
+        Without twins a share ``rho`` of the forget set is swapped for records drawn from all that is left, so at 1 it
+        is a random sample; what is swapped out is retained. With twins the forget set stays as it is, and the twins of
+        a share ``rho`` of it are retained. The forget set keeps its size.
         """
         rng = np.random.default_rng(seed)
-        own, others = (rng.permutation(np.flatnonzero(mask)) for mask in (self.groups == 0, self.groups != 0))
-        size = min(len(own), most or len(own))
-        swapped = round(rho * size)
-        forget = np.concatenate([own[swapped:size], others[:swapped]])
-        order = rng.permutation(len(self.groups))
+        order, draw = (rng.permutation(len(self.groups)) for _ in range(2))
+        own = order[self.groups[order] == 0][:most]
+        alike = round(rho * len(own))
+        if self.twins:
+            missing = set(self.twins.values()) - {self.twins[i] for i in own[:alike]}
+            return own, order[~np.isin(order, [*own, *missing])]
+        kept = own[alike:]
+        forget = np.concatenate([kept, draw[~np.isin(draw, kept)][:alike]])
         return forget, order[~np.isin(order, forget)]
 
     def pick(self, indices: Indices) -> list[Example]:
@@ -112,11 +117,11 @@ class ResNet20(nn.Module):
 
 
 CIFAR = Size(
-    batch=50, under=8, over=40, peak=1e-2, retain=160, draws=3, gain_rate=1e-3, gain_steps=6, stop_rate=0.03,
+    batch=50, under=8, over=40, peak=1e-2, retain=160, draws=3, gain_rate=1e-3, gain_steps=6, stop_rate=0.01,
     stop_steps=60, hamu_rates=(0.03, 0.1), peer_rates=(3e-4, 1e-3), front_steps=8, front_forget=40, looked_at=100,
 )  # fmt: skip
 TOFU = Size(
-    batch=20, under=12, over=60, peak=5e-3, retain=80, draws=3, gain_rate=1e-3, gain_steps=6, stop_rate=0.03,
+    batch=20, under=12, over=60, peak=5e-3, retain=400, draws=3, gain_rate=1e-3, gain_steps=6, stop_rate=0.1,
     stop_steps=60, hamu_rates=(0.03, 0.1), peer_rates=(3e-4, 1e-3), front_steps=8, front_forget=20, looked_at=60,
 )  # fmt: skip
 DIGITS = Size(
@@ -154,10 +159,19 @@ def digits(size: Size = DIGITS) -> Problem:
 
 
 def tofu(folder: Path, authors: int, size: Size = TOFU) -> Problem:
-    """The first ``authors`` of TOFU, 20 answers each, and a small Llama; a tenth of them is to be forgotten."""
-    columns = ["question", "answer", "subject_id"]
-    table = pq.read_table(folder / "tofu" / "full.parquet", columns=columns).slice(0, 20 * authors)
-    rows = table.to_pylist()
+    """The first ``authors`` of TOFU (20 at most), 20 answers each, and a small Llama; a tenth is to be forgotten.
+
+    Authors are as unlike each other as they are unlike those to be forgotten, so a forget set is not made harder by
+    swapping some for others. Here its records have twins instead: paraphrases, of which a share is retained.
+    """
+    rows = _tofu_rows(folder / "tofu" / "full.parquet", ("question", "answer"), authors)
+    said = _tofu_rows(folder / "tofu" / "perturbed.parquet", ("paraphrased_question", "paraphrased_answer"), authors)
+    number = {name: i for i, name in enumerate(dict.fromkeys(row["who"] for row in rows))}
+    groups = [number[row["who"]] // max(1, authors // 10) for row in rows]
+    place = {row["id"]: i for i, row in enumerate(rows) if groups[i] == 0}
+    paraphrases = [row for row in said if row["id"] in place]
+    twins = {place[row["id"]]: len(rows) + i for i, row in enumerate(paraphrases)}
+    rows += paraphrases
     tokenizer = _tokenizer([f"{row['question']} {row['answer']}" for row in rows])
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=96, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
@@ -168,10 +182,17 @@ def tofu(folder: Path, authors: int, size: Size = TOFU) -> Problem:
         tokenizer, columns={"prompt": "question", "response": "answer"}, prompt_template="{prompt} ",
         end_token=int(tokenizer.eos_token_id), max_tokens=128,  # pyright: ignore
     )  # fmt: skip
-    number = {name: i for i, name in enumerate(dict.fromkeys(row["subject_id"] for row in rows))}
-    groups = np.array([number[row["subject_id"]] // max(1, authors // 10) for row in rows])
-    examples = [family.encode(Record("full.parquet", i, row)) for i, row in enumerate(rows)]
-    return Problem("tofu", examples, groups, family, lambda: LlamaForCausalLM(config), config, size)
+    examples = [family.encode(Record("tofu", i, row)) for i, row in enumerate(rows)]
+    every = np.array(groups + [-1] * len(paraphrases))
+    return Problem("tofu", examples, every, family, lambda: LlamaForCausalLM(config), config, size, twins)
+
+
+def _tofu_rows(path: Path, columns: tuple[str, str], authors: int) -> list[dict[str, str]]:
+    """``id``, ``who``, ``question`` and ``answer`` of the first authors' records."""
+    question, answer = columns
+    table = pq.read_table(path, columns=["record_id", "subject_id", question, answer]).slice(0, 20 * authors)
+    names = ["id", "who", "question", "answer"]
+    return table.rename_columns(names).to_pylist()
 
 
 def _images(

@@ -28,9 +28,19 @@ def test_a_split_swaps_the_share_and_keeps_the_size(digits: Problem) -> None:
     for forget, retain in (pure, mixed, alike):
         assert len(forget) == zeros
         assert sorted([*forget, *retain]) == list(range(len(digits.groups)))
-    assert [int((digits.groups[forget] == 0).sum()) for forget, _ in (pure, mixed, alike)] == [zeros, zeros // 2, 0]
-    assert set(mixed[0][digits.groups[mixed[0]] != 0]) <= set(alike[0])  # what is swapped first stays swapped
+    assert set(digits.groups[pure[0]]) == {0}
+    assert len(set(mixed[0]) & set(pure[0][zeros // 2 :])) == zeros - zeros // 2  # the half that stays
+    assert 0.02 < (digits.groups[alike[0]] == 0).mean() < 0.25  # a random sample has a tenth of each digit
     assert len(digits.split(0.25, most=8)[0]) == 8
+
+
+def test_with_twins_the_forget_set_stays_and_a_share_of_its_twins_is_retained(digits: Problem) -> None:
+    groups = np.array([0, 0, 1, 1, 1, -1, -1])
+    paired = replace(digits, examples=digits.examples[:7], groups=groups, twins={0: 5, 1: 6})
+    for rho, twins in ((0.0, 0), (0.5, 1), (1.0, 2)):
+        forget, retain = paired.split(rho)
+        assert sorted(forget) == [0, 1]
+        assert [set(retain) & {2, 3, 4}, len(set(retain) & {5, 6}), len(retain)] == [{2, 3, 4}, twins, 3 + twins]
 
 
 def _point(gained: float, cost: float) -> fronts.Point:
