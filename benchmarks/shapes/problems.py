@@ -89,8 +89,9 @@ class Problem:
         a share ``rho`` of it are retained. The forget set keeps its size.
         """
         rng = np.random.default_rng(seed)
-        order, draw = (rng.permutation(len(self.groups)) for _ in range(2))
-        own = order[self.groups[order] == 0][:most]
+        # Three orders that know nothing of each other: the first retain records must be a fair sample of all of them.
+        own, draw, order = (rng.permutation(len(self.groups)) for _ in range(3))
+        own = own[self.groups[own] == 0][:most]
         alike = round(rho * len(own))
         if self.twins:
             missing = set(self.twins.values()) - {self.twins[i] for i in own[:alike]}

@@ -32,6 +32,8 @@ def test_a_split_swaps_the_share_and_keeps_the_size(digits: Problem) -> None:
     assert len(set(mixed[0]) & set(pure[0][zeros // 2 :])) == zeros - zeros // 2  # the half that stays
     assert 0.02 < (digits.groups[alike[0]] == 0).mean() < 0.25  # a random sample has a tenth of each digit
     assert len(digits.split(0.25, most=8)[0]) == 8
+    first = np.concatenate([digits.split(0.5, seed=seed)[1][:100] for seed in range(20)])
+    assert 0.03 < (digits.groups[first] == 0).mean() < 0.08  # 89 zeros among 1,619: what comes first is a fair sample
 
 
 def test_with_twins_the_forget_set_stays_and_a_share_of_its_twins_is_retained(digits: Problem) -> None:
