@@ -157,6 +157,8 @@ def test_what_the_contract_promises_is_there() -> None:
         "/v1/runs/{run_id}": "get",
         "/v1/runs/{run_id}/steps": "get",
         "/v1/runs/{run_id}/events": "get",
+        "/v1/runs/{run_id}/plots/{plot}.svg": "get",
+        "/v1/hardness-assessments/{assessment_id}/plots/layers.svg": "get",
         "/v1/runs/{run_id}/cancel": "post",
         "/v1/webhook-endpoints": "post",
         "/v1/webhook-endpoints/{endpoint_id}": "patch",

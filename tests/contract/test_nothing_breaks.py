@@ -1,6 +1,7 @@
 """Whatever is sent to any operation, the answer is one that the document lists or a problem, and never a 5xx."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,7 +35,7 @@ def _calls(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _filled(path: str, value: str) -> str:
-    return "/".join(value if part.startswith("{") else part for part in path.split("/"))
+    return re.sub(r"\{[^}]+\}", lambda _: value, path)
 
 
 @pytest.fixture

@@ -337,3 +337,16 @@ def test_quotes_are_listed_with_their_verdicts(service: Fake, unlearn: Unlearn) 
     result = unlearn("assessments", "list", "--model", "m")
     assert result.exit_code == 0, result.output
     assert "hard" in result.stdout
+
+
+def test_a_plot_goes_to_a_file_or_to_standard_output(service: Fake, unlearn: Unlearn, tmp_path: Path) -> None:
+    service.on("GET /v1/runs/run_1/plots/losses.svg", httpx.Response(200, text="<svg>κ</svg>"))
+    service.on("GET /v1/hardness-assessments/hrd_1/plots/layers.svg", httpx.Response(200, text="<svg/>"))
+    target = tmp_path / "losses.svg"
+    assert unlearn("runs", "plot", "run_1", "losses", "--output", str(target)).exit_code == 0
+    assert target.read_text(encoding="utf-8") == "<svg>κ</svg>"
+    assert unlearn("assessments", "plot", "hrd_1").stdout == "<svg/>\n"
+    missing = unlearn("runs", "plot", "run_1", "losses", "--output", str(tmp_path / "none" / "x.svg"))
+    assert (missing.exit_code, "cannot write" in missing.output) == (1, True)
+    unknown = unlearn("runs", "plot", "run_1", "loss")
+    assert (unknown.exit_code, "losses" in unknown.output) == (1, True)
