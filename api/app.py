@@ -17,6 +17,7 @@ from api.middleware import AccessLog, JsonBody, LastResort, RequestId, SecurityH
 from api.routes import (
     access,
     audit,
+    certificates,
     datasets,
     deletion_requests,
     documentation,
@@ -46,6 +47,7 @@ ROUTES: Final = (
     deletion_requests,
     hardness_assessments,
     runs,
+    certificates,
     webhook_endpoints,
     health,
     documentation,
