@@ -58,8 +58,8 @@ class Site:
     caller: Principal
     folder: Path
 
-    def request(self, tx: Session, writer: str) -> str:
-        command = SubmitDeletion(model="digits", subject_ids=(writer,))
+    def request(self, tx: Session, writer: str, *, hold_s: int = 0) -> str:
+        command = SubmitDeletion(model="digits", subject_ids=(writer,), hold_seconds=hold_s)
         made = deletions.submit(
             tx, workspace_id=self.caller.workspace_id, actor="k", command=command, keyring=self.keyring, max_ids=100,
             at=utc_now(),
@@ -153,8 +153,8 @@ def test_a_replay_is_identical_though_more_has_been_deleted_since_and_says_when_
     site: Site, unlearn: Unlearn
 ) -> None:
     with transaction(site.engine) as tx:
-        site.request(tx, "writer-07")  # asked before, by a request that is cancelled before the run: it stays retained
-        before = site.request(tx, "writer-09")
+        site.request(tx, "writer-07", hold_s=3600)  # not taken by the run, and not retained by it either
+        before = site.request(tx, "writer-09")  # cancelled before the run: retained
         deletions.cancel(tx, workspace_id=site.caller.workspace_id, request_id=before, actor="k", at=utc_now())
     run_id = site.publish("writer-03")
     with transaction(site.engine) as tx:
