@@ -31,6 +31,8 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 UNLEAR
 RUN groupadd --gid 10001 unlearn \
     && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin unlearn \
     && install --directory --owner 10001 --group 10001 --mode 0700 /scratch
+ARG COMMIT=
+ENV UNLEARN_COMMIT=${COMMIT}
 WORKDIR /srv
 USER 10001:10001
 

@@ -17,6 +17,7 @@ from api.middleware import AccessLog, JsonBody, LastResort, RequestId, SecurityH
 from api.routes import (
     access,
     audit,
+    certificates,
     datasets,
     deletion_requests,
     documentation,
@@ -48,6 +49,7 @@ ROUTES: Final = (
     hardness_assessments,
     runs,
     plots,
+    certificates,
     webhook_endpoints,
     health,
     documentation,

@@ -15,6 +15,7 @@ TAGS: Final[Mapping[str, str]] = {
     "deletion requests": "Ask that records or people be unlearned, and follow what becomes of it.",
     "hardness assessments": "Ask beforehand how hard unlearning would be, and what it would take.",
     "runs": "Executions of unlearning: progress, step ledger, hardness, metrics.",
+    "certificates": "Signed evidence of every run that has ended, and the keys to verify it with.",
     "models": "Models, their immutable versions and the aliases that point at versions.",
     "data sets": "Training records of models.",
     "uploads": "Ways to bring files in.",

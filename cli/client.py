@@ -40,9 +40,9 @@ class Api:
         given = {name: value for name, value in params.items() if value is not None}
         return self._call("GET", path, params=given).json()
 
-    def text(self, path: str) -> str:
-        """The answer of a GET as it is. Raises ``Failed`` with the problem's words."""
-        return self._call("GET", path).text
+    def text(self, path: str, *, accept: str = "*/*") -> str:
+        """The answer of a GET as it is, in the form that ``accept`` names. Raises ``Failed`` with the problem's words."""
+        return self._call("GET", path, headers={"Accept": accept}).text
 
     def look(self, path: str) -> dict[str, Any]:
         """As ``get``, for looking again and again: what has not changed is not sent again (ETag)."""

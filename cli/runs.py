@@ -10,9 +10,11 @@ import typer
 from cli.client import DEFAULT_URL, Api, AsJson, Key, Url, connect
 from cli.following import follow_run
 from cli.output import Failed, Output, print_fields, print_json, print_rows, write_text
+from cli.replaying import replay
 from core.plots import PLOTS
 
 app = typer.Typer(no_args_is_help=True, help="Unlearning runs.")
+app.command()(replay)
 
 _RECORD_COLUMNS = ("record_id", "loss_before", "loss_after", "correct_before", "correct_after", "target", "percentile")
 _STEP_COLUMNS = ("step", "kind", "accepted", "forget_loss", "retain_loss", "kappa", "kappa_1", "kappa_2", "seconds")

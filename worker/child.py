@@ -25,6 +25,7 @@ from core.platform.errors import DependencyDown
 from core.platform.objects import ObjectStore, open_store
 from core.platform.objects.transfer import DigestMismatch, fetch_verified, upload_folder
 from core.platform.settings import Settings
+from core.platform.version import code
 from core.unlearning.job import (
     JOB_FILE,
     OUTCOME_FILE,
@@ -59,7 +60,8 @@ def main(folder: Path) -> None:
     logging.configure(settings)
     job = read_job(folder / JOB_FILE)
     report(Progress("preparing"))
-    write_json(folder / OUTCOME_FILE, carry_out(job, folder, open_store(settings), report, cancelled))
+    outcome = carry_out(job, folder, open_store(settings), report, cancelled)
+    write_json(folder / OUTCOME_FILE, replace(outcome, worker={**outcome.worker, "code": code(settings.commit)}))
 
 
 def carry_out(

@@ -57,7 +57,7 @@ def submit(
     left_out = LeftOut.of(part)
     run = _queued(tx, model, command.policy, len(forget), at)
     Runs(tx).add(run)
-    Runs(tx).add_records(run.id, forget)
+    Runs(tx).set_records(run.id, forget)
     Runs(tx).add_event(run, "queued", {"left_out": left_out.as_dict()}, at)
     outbox.put_task(tx, EXECUTE, run.id)
     audit.note(

@@ -212,6 +212,40 @@ class Requests:
         statement = select(DeletionEvent).where(DeletionEvent.request_id == request_id)
         return self._tx.scalars(statement.order_by(DeletionEvent.sequence)).all()
 
+    def kept_out(self, dataset_id: str, *, at: datetime) -> Sequence[str]:
+        """Records that were out of every retain set at that moment: those of requests not cancelled by then."""
+        latest = (
+            select(DeletionEvent.status)
+            .where(DeletionEvent.request_id == DeletionRequest.id, DeletionEvent.at <= at)
+            .order_by(DeletionEvent.sequence.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        statement = (
+            select(DeletionRecord.record_id)
+            .join(DeletionRequest, DeletionRequest.id == DeletionRecord.request_id)
+            .where(DeletionRecord.dataset_id == dataset_id, DeletionRequest.created_at <= at)
+            .where(latest != Status.CANCELLED)
+            .distinct()
+        )
+        return self._tx.scalars(statement).all()
+
+    def received(self, request_ids: Collection[str]) -> Sequence[tuple[str, datetime]]:
+        """When each of the requests came in, in order of id."""
+        statement = select(DeletionRequest.id, DeletionRequest.created_at).where(
+            DeletionRequest.id.in_(list(request_ids))
+        )
+        return [(row.id, row.created_at) for row in self._tx.execute(statement.order_by(DeletionRequest.id))]
+
+    def decisions(self, run_id: str, request_ids: Collection[str]) -> Sequence[DeletionEvent]:
+        """What persons decided about a run that took these requests, as their timelines tell it, oldest first."""
+        statement = select(DeletionEvent).where(
+            DeletionEvent.request_id.in_(list(request_ids)),
+            DeletionEvent.type.in_(("approved", "rejected")),
+            DeletionEvent.detail["run_id"].as_string() == run_id,
+        )
+        return self._tx.scalars(statement.order_by(DeletionEvent.at, DeletionEvent.request_id)).all()
+
     def runs_of(self, request_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """For each request the runs that took it, oldest first."""
         run_id = DeletionEvent.detail["run_id"].as_string()

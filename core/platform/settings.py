@@ -125,6 +125,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default=Path(".data"), description="home of everything embedded")
     secret: SecretStr | None = Field(default=None, description="32 or more random characters; embedded: generated")
+    commit: str | None = Field(default=None, description="git commit of this build, named in certificates")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool | None = Field(default=None, description="unset: JSON unless on a terminal")
     database: DatabaseSettings = DatabaseSettings()

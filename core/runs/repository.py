@@ -89,14 +89,15 @@ class Runs:
         self._tx.add(run)
         self._tx.flush()
 
-    def add_records(self, run_id: str, record_ids: Collection[str]) -> None:
-        """Insert the records that an assessment is about, in one statement."""
+    def set_records(self, run_id: str, record_ids: Collection[str]) -> None:
+        """Put these in the place of the records that the run is about, in two statements."""
+        self._tx.execute(delete(RunRecord).where(RunRecord.run_id == run_id))
         wanted = bindparam(None, sorted(record_ids), ARRAY(String))
         ids = select(literal(run_id), func.unnest(wanted))
         self._tx.execute(insert(RunRecord).from_select(["run_id", "record_id"], ids))
 
     def records(self, run_id: str) -> Sequence[str]:
-        """Ids of the records that an assessment is about, in order."""
+        """Ids of the records that an assessment is about or a run was to forget, in order."""
         statement = select(RunRecord.record_id).where(RunRecord.run_id == run_id)
         return self._tx.scalars(statement.order_by(RunRecord.record_id)).all()
 
@@ -166,6 +167,23 @@ class Runs:
             .execution_options(populate_existing=True)
         )
         return self._tx.scalar(statement)
+
+    def uncertified(self, *, limit: int) -> Sequence[str]:
+        """Runs that have ended with a result or a failure and have no certificate or report, longest waiting first."""
+        statement = (
+            select(Run.id)
+            .where(Run.mode == "unlearn", Run.status.in_(("succeeded", "failed")), Run.certified_at.is_(None))
+            .order_by(Run.finished_at)
+            .limit(limit)
+        )
+        return self._tx.scalars(statement).all()
+
+    def published_ids(self, workspace_id: str | None) -> Sequence[str]:
+        """Runs that have published a version, of one workspace or of all, in order of id."""
+        statement = select(Run.id).where(Run.mode == "unlearn", Run.published_version.is_not(None))
+        if workspace_id is not None:
+            statement = statement.where(Run.workspace_id == workspace_id)
+        return self._tx.scalars(statement.order_by(Run.id)).all()
 
     def extend(self, run: Run, ttl_s: float) -> None:
         """Let the lease last until ``ttl_s`` from now."""
@@ -241,6 +259,11 @@ class Runs:
             .limit(limit)
         )
         return self._tx.scalars(statement).all()
+
+    def all_steps(self, run_id: str, attempt: int) -> Sequence[Mapping[str, Any]]:
+        """Every row of one attempt's ledger, in order."""
+        statement = select(RunStep.row).where(RunStep.run_id == run_id, RunStep.attempt == attempt)
+        return self._tx.scalars(statement.order_by(RunStep.step)).all()
 
     def add_event(
         self, run: Run, kind: str, detail: Mapping[str, Any], at: datetime, *, status: str | None = None

@@ -241,7 +241,12 @@ def _device(name: str) -> torch.device:
 
 def _worker(device: torch.device) -> dict[str, Any]:
     name = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "cpu"
-    return {"device": name, "torch": torch.__version__, "threads": torch.get_num_threads()}
+    return {
+        "device": name,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def _unlearn(job: Job, bench: Bench, selection: Selection, baseline: Baseline, line: _Line) -> Run:

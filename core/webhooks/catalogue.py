@@ -58,6 +58,7 @@ class EventType:
 
 _REQUEST: Final = "del_01k9d3v6m2q8r4t6w8y0a2c4e6"
 _RUN: Final = "run_01k9d3v6m2q8r4t6w8y0a2c4e6"
+_CERTIFICATE: Final = "crt_01k9d3v6m2q8r4t6w8y0a2c4e6"
 _ASSESSMENT: Final = "hrd_01k9d3v6m2q8r4t6w8y0a2c4e6"
 
 
@@ -122,6 +123,22 @@ def _of_version(name: str, happened: str, state: str) -> EventType:
     )
 
 
+def _of_evidence(kind: str, description: str, verdict: str) -> EventType:
+    return EventType(
+        f"{kind}.issued",
+        f"A {kind} was issued",
+        description,
+        {"id": _TEXT, "run_id": _TEXT, "model": _TEXT},
+        {
+            "published_version": _NUMBER_OR_NULL,
+            "verdict": _TEXT_OR_NULL,
+            "deletion_request_ids": _TEXTS,
+            "url": _TEXT,
+        },
+        {"id": _CERTIFICATE, "run_id": _RUN, "model": "digits-classifier", "published_version": 2, "verdict": verdict},
+    )
+
+
 CATALOGUE: Final = (
     _of_request("created", "was accepted", "pending"),
     _of_request("started", "is being worked on", "in_progress"),
@@ -139,6 +156,12 @@ CATALOGUE: Final = (
     _of_assessment("cancelled", "was cancelled", "cancelled"),
     _of_version("published", "was published", "active"),
     _of_version("retired", "was superseded", "retired"),
+    _of_evidence(
+        "certificate", "Fetch it by its id: signed evidence of a run that published after a good verdict.", "passed"
+    ),
+    _of_evidence(
+        "report", "Fetch it as a certificate: signed evidence of a run, which certifies no success.", "inconclusive"
+    ),
     EventType(
         "webhook_endpoint.disabled",
         "Another webhook endpoint was disabled",

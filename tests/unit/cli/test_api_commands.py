@@ -350,3 +350,29 @@ def test_a_plot_goes_to_a_file_or_to_standard_output(service: Fake, unlearn: Unl
     assert (missing.exit_code, "cannot write" in missing.output) == (1, True)
     unknown = unlearn("runs", "plot", "run_1", "loss")
     assert (unknown.exit_code, "losses" in unknown.output) == (1, True)
+
+
+def test_certificates_are_listed_shown_in_each_form_and_proven(service: Fake, unlearn: Unlearn) -> None:
+    row = {"id": "crt_1", "kind": "report", "verdict": "inconclusive", "model": "m", "run_id": "run_1"}
+    claims = {"statement": "This report certifies nothing.", "verdict_reasons": ["Too few records."]}
+    service.on("GET /v1/certificates", ok({"data": [row], "next_cursor": None, "has_more": False}))
+    service.on("GET /v1/certificates/crt_1", ok({**row, "claims": claims, "jws": "a.b.c"}))
+    service.on("GET /v1/certificates/crt_1/proof", ok({"record_id": "r-1"}))
+    assert "crt_1" in unlearn("certificates", "list", "--run", "run_1").stdout
+    assert service.seen[-1].url.params["run"] == "run_1"
+    shown = unlearn("certificates", "get", "crt_1").stdout
+    assert "certifies nothing" in shown
+    assert "Too few records." in shown
+    assert "a.b.c" not in shown
+    assert json.loads(unlearn("certificates", "prove", "crt_1", "--record", "r-1").stdout) == {"record_id": "r-1"}
+    service.on("GET /v1/certificates/crt_1", httpx.Response(200, text="a.b.c"))
+    assert unlearn("certificates", "get", "crt_1", "--jws").stdout == "a.b.c\n"
+    assert service.seen[-1].headers["Accept"] == "application/jose"
+
+
+def test_keys_that_cannot_be_read_are_told_of(service: Fake, unlearn: Unlearn, tmp_path: Path) -> None:
+    (tmp_path / "c").write_text("a.b.c")
+    for jwks, words in ((str(tmp_path / "none"), "cannot read"), (str(tmp_path / "c"), "is not JSON")):
+        result = unlearn("certificates", "verify", str(tmp_path / "c"), "--jwks", jwks)
+        assert result.exit_code == 1
+        assert words in result.output
