@@ -113,9 +113,38 @@ def announce(
     tx: Session, request: DeletionRequest, *, kind: str, actor: str, detail: Mapping[str, Any], at: datetime
 ) -> None:
     """Write the request's present state to its timeline and tell webhook receivers."""
+    event = "deletion_request.created" if kind == "created" else _EVENTS[Status(request.status)]
+    _write(tx, request, kind=kind, actor=actor, detail=detail, at=at)
+    _tell(tx, request, event, {}, at)
+
+
+def remark(
+    tx: Session,
+    request: DeletionRequest,
+    *,
+    kind: str,
+    actor: str,
+    detail: Mapping[str, Any],
+    told: Mapping[str, Any],
+    at: datetime,
+) -> None:
+    """Note something that moves no state, with ``detail`` for the timeline and ``told`` for webhook receivers.
+
+    The event is ``deletion_request.<kind>``. The request must be locked.
+    """
+    request.revision += 1
+    _write(tx, request, kind=kind, actor=actor, detail=detail, at=at)
+    _tell(tx, request, f"deletion_request.{kind}", told, at)
+
+
+def _write(
+    tx: Session, request: DeletionRequest, *, kind: str, actor: str, detail: Mapping[str, Any], at: datetime
+) -> None:
     request.updated_at = at
     Requests(tx).add_event(request, kind, actor, detail, at)
-    event = "deletion_request.created" if kind == "created" else _EVENTS[Status(request.status)]
+
+
+def _tell(tx: Session, request: DeletionRequest, event: str, more: Mapping[str, Any], at: datetime) -> None:
     data = {
         "id": request.id,
         "status": request.status,
@@ -123,6 +152,7 @@ def announce(
         "external_id": request.external_id,
         "record_count": request.record_count,
         "sequence": request.revision,
+        **more,
     }
     outbox.put_event(tx, workspace_id=request.workspace_id, type=event, data=data, at=at)
 
@@ -139,8 +169,7 @@ def _follow(
         enter(tx, request, to, kind=kind, actor=actor, detail=detail, at=at)
     else:
         request.revision += 1
-        request.updated_at = at
-        Requests(tx).add_event(request, kind, actor, detail, at)
+        _write(tx, request, kind=kind, actor=actor, detail=detail, at=at)
     if request.status == Status.IN_PROGRESS:
         request.status_detail = "running" if Status.IN_PROGRESS in states else "queued"
     tx.flush()

@@ -99,6 +99,26 @@ class Requests:
         )
         return self._tx.scalars(statement).all()
 
+    def to_warn(self, at: datetime, *, limit: int) -> Sequence[DeletionRequest]:
+        """Lock open requests about whose deadline something is to be told by ``at``; those being changed wait."""
+        row = DeletionRequest
+        statement = (
+            select(row)
+            .where(row.warn_next_at <= at, row.status.in_(OPEN))
+            .order_by(row.warn_next_at, row.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        return self._tx.scalars(statement).all()
+
+    def mark_old_copies_purged(self, request_ids: Collection[str], at: datetime) -> None:
+        """Note that no superseded copy holds the requests' records any more; the first time counts."""
+        for request in self.lock(request_ids):
+            if request.old_copies_purged_at is None:
+                request.old_copies_purged_at = request.updated_at = at
+                request.revision += 1
+
     def of_run(self, run_id: str) -> Sequence[str]:
         """Ids of the requests whose targets a run has taken last, in order."""
         statement = select(DeletionTarget.request_id).where(DeletionTarget.run_id == run_id)
@@ -237,6 +257,21 @@ class Requests:
         for request_id, name in self._tx.execute(statement):
             found[request_id].append(name)
         return found
+
+    def waits_of(self, request_ids: Collection[str]) -> Mapping[str, str]:
+        """For each pending request that waits for others, why: too few people rather than a window that is open."""
+        if not request_ids:
+            return {}
+        statement = (
+            select(DeletionTarget.request_id, func.max(DeletionTarget.waits_for))
+            .where(
+                DeletionTarget.request_id.in_(list(request_ids)),
+                DeletionTarget.status == Status.PENDING,
+                DeletionTarget.waits_for.is_not(None),
+            )
+            .group_by(DeletionTarget.request_id)
+        )
+        return dict(self._tx.execute(statement).all())
 
     def certificates_of(self, request_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """For each request the certificates of the versions that its runs published."""

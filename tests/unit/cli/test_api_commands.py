@@ -337,3 +337,10 @@ def test_quotes_are_listed_with_their_verdicts(service: Fake, unlearn: Unlearn) 
     result = unlearn("assessments", "list", "--model", "m")
     assert result.exit_code == 0, result.output
     assert "hard" in result.stdout
+
+
+def test_extending_sends_the_reason(service: Fake, unlearn: Unlearn) -> None:
+    service.on("POST /v1/deletion-requests/del_1/extend", ok(REQUEST))
+    result = unlearn("requests", "extend", "del_1", "--reason", "three models")
+    assert result.exit_code == 0, result.output
+    assert service.sent("POST /v1/deletion-requests/del_1/extend") == [{"reason": "three models"}]
