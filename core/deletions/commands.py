@@ -66,3 +66,16 @@ class ItemResult:
 
     view: RequestView | None = None
     error: DomainError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A request that waits for a run on a model, since it was accepted.
+
+    ``subjects``: the people whose records the model still has to forget. Records that name nobody count as one person
+    a request.
+    """
+
+    since: datetime
+    due_at: datetime | None
+    subjects: frozenset[str]

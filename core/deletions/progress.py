@@ -33,7 +33,7 @@ def start(tx: Session, *, model_id: str, run_id: str, request_ids: Collection[st
     """A run takes the pending targets of the requests on a model. The requests must be locked."""
     for request in Requests(tx).lock(request_ids):
         for target in _of_model(tx, request, model_id, {Status.PENDING}):
-            target.run_id = run_id
+            target.run_id, target.waits_for = run_id, None
             _set(target, Status.IN_PROGRESS, "started", at)
         _follow(tx, request, kind="started", actor="system", detail={"run_id": run_id}, at=at)
 
@@ -42,6 +42,7 @@ def complete_without_run(tx: Session, *, model_id: str, request_ids: Collection[
     """The model holds nothing of what these requests want forgotten (any more): their targets on it are done."""
     for request in Requests(tx).lock(request_ids):
         for target in _of_model(tx, request, model_id, {Status.PENDING}):
+            target.waits_for = None
             _set(target, Status.IN_PROGRESS, "already_unlearned", at)
             _set(target, Status.COMPLETED, "already_unlearned", at)
         _follow(tx, request, kind="already_unlearned", actor="system", detail={}, at=at)

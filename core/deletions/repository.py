@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from core.access.repository import advisory_number
 from core.datasets.tables import Dataset, Record
-from core.deletions.commands import ListFilter
+from core.deletions.commands import ListFilter, Waiter
 from core.deletions.errors import RequestNotFound
 from core.deletions.lifecycle import OPEN, Status
 from core.deletions.tables import DeletionEvent, DeletionRecord, DeletionRequest, DeletionTarget
@@ -124,45 +124,48 @@ class Requests:
         statement = select(DeletionTarget.request_id).where(DeletionTarget.run_id == run_id)
         return self._tx.scalars(statement.order_by(DeletionTarget.request_id)).all()
 
+    def pending(self, model_id: str, policy: str | None) -> Sequence[str]:
+        """The requests with a due, pending target on the model that ask for that policy; ids in order."""
+        return self._tx.scalars(_pending(model_id, policy)).all()
+
     def take_pending(self, model_id: str, policy: str | None) -> Sequence[str]:
-        """Lock the requests with a due, pending target on the model; ids in order.
+        """As ``pending``, and lock them.
 
         Requests that another transaction is changing (a cancellation) are left out: they are seen next time.
         """
-        statement = (
-            select(DeletionRequest.id)
-            .join(DeletionTarget, DeletionTarget.request_id == DeletionRequest.id)
-            .where(
-                DeletionTarget.model_id == model_id,
-                DeletionTarget.status == Status.PENDING,
-                DeletionRequest.status.in_(OPEN),
-                DeletionRequest.policy.is_not_distinct_from(policy),
-                or_(DeletionRequest.hold_until.is_(None), DeletionRequest.hold_until <= func.now()),
-            )
-            .order_by(DeletionRequest.id)
-            .with_for_update(of=[DeletionRequest.__table__, DeletionTarget.__table__], skip_locked=True)
+        both = [DeletionRequest.__table__, DeletionTarget.__table__]
+        return self._tx.scalars(_pending(model_id, policy).with_for_update(of=both, skip_locked=True)).all()
+
+    def waiters(self, model_id: str, request_ids: Collection[str]) -> Sequence[Waiter]:
+        """The requests as they wait for a run on the model: since when, until when, and for how many people."""
+        people: dict[str, set[str]] = defaultdict(set)
+        columns = (DeletionRecord.request_id, Record.subject_id)
+        for request_id, subject in self._tx.execute(_to_forget(model_id, request_ids, *columns).distinct()):
+            people[request_id].add(subject or f"? {request_id}")
+        times = select(DeletionRequest.id, DeletionRequest.created_at, DeletionRequest.due_at).where(
+            DeletionRequest.id.in_(list(request_ids))
         )
-        return self._tx.scalars(statement).all()
+        return [Waiter(since, due, frozenset(people[row_id])) for row_id, since, due in self._tx.execute(times)]
+
+    def note_waiting(self, model_id: str, policy: str | None, why: str) -> None:
+        """Write on the pending targets why they are not taken yet. Waits for nobody: what is being changed is left."""
+        stale = (
+            select(DeletionTarget)
+            .where(
+                DeletionTarget.request_id.in_(_pending(model_id, policy)),
+                DeletionTarget.model_id == model_id,
+                DeletionTarget.waits_for.is_distinct_from(why),
+            )
+            .with_for_update(skip_locked=True)
+        )
+        for target in self._tx.scalars(stale):
+            target.waits_for = why
+        self._tx.flush()
 
     def forget_ids(self, model_id: str, request_ids: Collection[str]) -> Sequence[str]:
         """Records that the requests want forgotten and the model has seen: train records not yet unlearned from it."""
-        covered, done, target = DeletionRecord, aliased(DeletionRecord), aliased(DeletionTarget)
-        unlearned = exists().where(
-            done.dataset_id == covered.dataset_id,
-            done.record_id == covered.record_id,
-            target.request_id == done.request_id,
-            target.model_id == model_id,
-            target.status == Status.COMPLETED,
-        )
-        statement = (
-            select(covered.record_id)
-            .join(Record, and_(Record.dataset_id == covered.dataset_id, Record.record_id == covered.record_id))
-            .join(Model, Model.dataset_id == covered.dataset_id)
-            .where(Model.id == model_id, covered.request_id.in_(list(request_ids)), Record.split == "train", ~unlearned)
-            .distinct()
-            .order_by(covered.record_id)
-        )
-        return self._tx.scalars(statement).all()
+        statement = _to_forget(model_id, request_ids, DeletionRecord.record_id).distinct()
+        return self._tx.scalars(statement.order_by(DeletionRecord.record_id)).all()
 
     def unlearned(
         self, dataset_id: str, record_ids: Collection[str], model_ids: Collection[str]
@@ -302,6 +305,39 @@ class Requests:
         row = DeletionRequest
         rows = self._tx.scalars(keyset(_matching(workspace_id, wanted), page, row.created_at, row.id)).all()
         return page_of(rows, page, lambda found: (found.created_at, found.id))
+
+
+def _pending(model_id: str, policy: str | None) -> Select[str]:
+    return (
+        select(DeletionRequest.id)
+        .join(DeletionTarget, DeletionTarget.request_id == DeletionRequest.id)
+        .where(
+            DeletionTarget.model_id == model_id,
+            DeletionTarget.status == Status.PENDING,
+            DeletionRequest.status.in_(OPEN),
+            DeletionRequest.policy.is_not_distinct_from(policy),
+            or_(DeletionRequest.hold_until.is_(None), DeletionRequest.hold_until <= func.now()),
+        )
+        .order_by(DeletionRequest.id)
+    )
+
+
+def _to_forget(model_id: str, request_ids: Collection[str], *columns: Any) -> Select[Any]:
+    covered, done, target = DeletionRecord, aliased(DeletionRecord), aliased(DeletionTarget)
+    unlearned = exists().where(
+        done.dataset_id == covered.dataset_id,
+        done.record_id == covered.record_id,
+        target.request_id == done.request_id,
+        target.model_id == model_id,
+        target.status == Status.COMPLETED,
+    )
+    return (
+        select(*columns)
+        .select_from(covered)
+        .join(Record, and_(Record.dataset_id == covered.dataset_id, Record.record_id == covered.record_id))
+        .join(Model, Model.dataset_id == covered.dataset_id)
+        .where(Model.id == model_id, covered.request_id.in_(list(request_ids)), Record.split == "train", ~unlearned)
+    )
 
 
 def _matching(workspace_id: str, wanted: ListFilter) -> Select[DeletionRequest]:
