@@ -119,8 +119,8 @@ def fitted(people: Sequence[int], seconds: Sequence[float]) -> Cost:
     return Cost(intercept, slope)
 
 
-def measure(model: str, people: Sequence[int], seeds: Sequence[int]) -> None:
-    """Processor seconds of whole runs (one CPU thread, default policy) that forget so many people."""
+def measure(model: str, people: Sequence[int], seeds: Sequence[int], by: str) -> None:
+    """Processor seconds of whole runs (one CPU thread, default policy) that forget so many people or records."""
     from benchmarks.reaching_target import MODELS, run_for, some_people  # the simulation does without torch
 
     counts, seconds = list[int](), list[float]()
@@ -131,8 +131,8 @@ def measure(model: str, people: Sequence[int], seeds: Sequence[int]) -> None:
             built = MODELS[model](home, seed)
             for count in people:
                 begun = time.process_time()
-                asked = some_people(built, seed, count)
-                outcome = run_for(built, asked, Path(folder) / f"run-{seed}-{count}", lambda _: None)
+                asked = some_people(built, seed, count, by)
+                outcome = run_for(built, asked, Path(folder) / f"run-{seed}-{count}", lambda _: None, by)
                 counts.append(count)
                 seconds.append(time.process_time() - begun)
                 print(f"seed {seed}  people {count:2}  {seconds[-1]:6.2f} s  {outcome.stop_reason}", flush=True)
@@ -163,6 +163,7 @@ def main() -> None:
     measuring = parts.add_parser("measure")
     measuring.add_argument("--model", default="digits")
     measuring.add_argument("--people", type=int, nargs="+", default=[1, 2, 4, 8])
+    measuring.add_argument("--by", choices=["subject_id", "record_id"], default="subject_id")
     measuring.add_argument("--seeds", type=int, nargs="+", default=[10])
     simulating = parts.add_parser("simulate")
     simulating.add_argument("--fixed", type=float, required=True, help="seconds of a run that forgets nobody")
@@ -172,7 +173,7 @@ def main() -> None:
     simulating.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.part == "measure":
-        measure(given.model, given.people, given.seeds)
+        measure(given.model, given.people, given.seeds, given.by)
     else:
         lasts = None if given.lasts_days is None else timedelta(days=given.lasts_days)
         show(Cost(given.fixed, given.person, lasts), given.rates, given.seed)

@@ -82,9 +82,9 @@ MODELS: dict[str, Callable[[Path, int], Built]] = {
 }
 
 
-def _selection(built: Built, people: Collection[str], path: Path) -> None:
+def _selection(built: Built, people: Collection[str], path: Path, by: str) -> None:
     table = pq.read_table(built.records)
-    owners, splits = table[built.columns["subject_id"]].to_pylist(), table["split"].to_pylist()
+    owners, splits = table[built.columns[by]].to_pylist(), table["split"].to_pylist()
     sets = [
         ("forget" if owner in people else "retain") if split == "train" else "holdout"
         for owner, split in zip(owners, splits, strict=True)
@@ -101,12 +101,12 @@ def _selection(built: Built, people: Collection[str], path: Path) -> None:
     pq.write_table(chosen.sort_by([("set", "ascending"), ("row", "ascending")]), path)
 
 
-def some_people(built: Built, seed: int, count: int) -> Sequence[str]:
-    """People whose records the model was trained on, drawn by ``seed``."""
+def some_people(built: Built, seed: int, count: int, by: str = "subject_id") -> Sequence[str]:
+    """People (or, by ``record_id``, records) that the model was trained on, drawn by ``seed``."""
     table = pq.read_table(built.records)
     trained = {
         owner
-        for owner, split in zip(table[built.columns["subject_id"]].to_pylist(), table["split"].to_pylist(), strict=True)
+        for owner, split in zip(table[built.columns[by]].to_pylist(), table["split"].to_pylist(), strict=True)
         if split == "train"
     }
     return random.Random(seed).sample(sorted(trained), count)
@@ -125,10 +125,12 @@ def unlearn(model: str, seed: int, built: Built, person: str, folder: Path) -> R
     return Result(model, seed, person, outcome, steps, time.perf_counter() - began)
 
 
-def run_for(built: Built, people: Collection[str], folder: Path, report: Callable[[object], None]) -> Outcome:
+def run_for(
+    built: Built, people: Collection[str], folder: Path, report: Callable[[object], None], by: str = "subject_id"
+) -> Outcome:
     """Unlearn these people with default parameters, on one CPU thread, in a new ``folder``."""
     folder.mkdir()
-    _selection(built, people, folder / "selection.parquet")
+    _selection(built, people, folder / "selection.parquet", by)
     task = "image-classification" if built.task == "image-classification" else "causal-lm"
     source = DatasetSource("parquet", dict(built.columns), (), "", built.image_shape)
     job = Job("run_benchmark", 1, "unlearn", task, (), source, Parameters(), "", device="cpu", threads=1)

@@ -74,7 +74,7 @@ class GroupOut(WireOut):
 class ComplianceOut(WireOut):
     """How deadlines were kept for the requests received in a period, as they stand now."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_REPORT]}, populate_by_name=True)
+    model_config = ConfigDict(json_schema_extra={"examples": [_REPORT]})
 
     from_: Time = Field(alias="from")
     to: Time
@@ -89,14 +89,15 @@ class ComplianceOut(WireOut):
     @classmethod
     def of(cls, found: Compliance) -> Self:
         """From the report."""
-        return cls(
-            from_=found.period.start,
-            to=found.period.end,
-            generated_at=found.period.now,
-            total=GroupOut.model_validate(found.total),
-            regulations={name: GroupOut.model_validate(group) for name, group in found.regulations.items()},
-            overdue=list(found.overdue),
-            overdue_cut_off=found.overdue_cut_off,
+        period = {"from": found.period.start, "to": found.period.end, "generated_at": found.period.now}
+        return cls.model_validate(
+            {
+                **period,
+                "total": found.total,
+                "regulations": found.regulations,
+                "overdue": found.overdue,
+                "overdue_cut_off": found.overdue_cut_off,
+            }
         )
 
 

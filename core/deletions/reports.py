@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import and_, func, select, tuple_
+from sqlalchemy import ColumnElement, and_, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.deletions.lifecycle import OPEN, Status
@@ -149,7 +149,7 @@ class Reports:
 
     def _left(self, low: timedelta | None, high: timedelta | None) -> Any:
         due: InstrumentedAttribute[datetime | None] = _R.due_at
-        bounds = [_R.status.in_(OPEN)]
+        bounds: list[ColumnElement[bool]] = [_R.status.in_(OPEN)]
         if low is not None:
             bounds.append(due >= self._period.now + low)
         if high is not None:

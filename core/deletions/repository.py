@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from sqlalchemy import ARRAY, Select, String, and_, bindparam, exists, func, insert, literal, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -17,6 +17,8 @@ from core.deletions.lifecycle import OPEN, Status
 from core.deletions.tables import DeletionEvent, DeletionRecord, DeletionRequest, DeletionTarget
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.registry.tables import Model, ModelVersion
+
+Columns = TypeVarTuple("Columns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,8 @@ class Requests:
     def waiters(self, model_id: str, request_ids: Collection[str]) -> Sequence[Waiter]:
         """The requests as they wait for a run on the model: since when, until when, and for how many people."""
         people: dict[str, set[str]] = defaultdict(set)
-        columns = (DeletionRecord.request_id, Record.subject_id)
-        for request_id, subject in self._tx.execute(_to_forget(model_id, request_ids, *columns).distinct()):
+        named = select(DeletionRecord.request_id, Record.subject_id).distinct()
+        for request_id, subject in self._tx.execute(_to_forget(named, model_id, request_ids)):
             people[request_id].add(subject or f"? {request_id}")
         times = select(DeletionRequest.id, DeletionRequest.created_at, DeletionRequest.due_at).where(
             DeletionRequest.id.in_(list(request_ids))
@@ -164,7 +166,7 @@ class Requests:
 
     def forget_ids(self, model_id: str, request_ids: Collection[str]) -> Sequence[str]:
         """Records that the requests want forgotten and the model has seen: train records not yet unlearned from it."""
-        statement = _to_forget(model_id, request_ids, DeletionRecord.record_id).distinct()
+        statement = _to_forget(select(DeletionRecord.record_id).distinct(), model_id, request_ids)
         return self._tx.scalars(statement.order_by(DeletionRecord.record_id)).all()
 
     def unlearned(
@@ -274,7 +276,7 @@ class Requests:
             )
             .group_by(DeletionTarget.request_id)
         )
-        return dict(self._tx.execute(statement).all())
+        return {request_id: str(why) for request_id, why in self._tx.execute(statement)}
 
     def certificates_of(self, request_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """For each request the certificates of the versions that its runs published."""
@@ -322,7 +324,8 @@ def _pending(model_id: str, policy: str | None) -> Select[str]:
     )
 
 
-def _to_forget(model_id: str, request_ids: Collection[str], *columns: Any) -> Select[Any]:
+def _to_forget(statement: Select[*Columns], model_id: str, request_ids: Collection[str]) -> Select[*Columns]:
+    """The statement about ``DeletionRecord`` and ``Record``, of what the model has to forget for the requests."""
     covered, done, target = DeletionRecord, aliased(DeletionRecord), aliased(DeletionTarget)
     unlearned = exists().where(
         done.dataset_id == covered.dataset_id,
@@ -332,8 +335,7 @@ def _to_forget(model_id: str, request_ids: Collection[str], *columns: Any) -> Se
         target.status == Status.COMPLETED,
     )
     return (
-        select(*columns)
-        .select_from(covered)
+        statement.select_from(covered)
         .join(Record, and_(Record.dataset_id == covered.dataset_id, Record.record_id == covered.record_id))
         .join(Model, Model.dataset_id == covered.dataset_id)
         .where(Model.id == model_id, covered.request_id.in_(list(request_ids)), Record.split == "train", ~unlearned)

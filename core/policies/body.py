@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from core.evaluation.limits import BadLimits, Limits
 from core.evaluation.verdict import VERDICTS
@@ -178,7 +178,7 @@ def _is_regulation(item: tuple[Any, Any]) -> bool:
     if not isinstance(name, str) or not _REGULATION.fullmatch(name) or name in BUILT_IN or not isinstance(terms, dict):
         return False
     days, more = _whole(1, 3650), _whole(0, 3650)
-    given: Mapping[Any, Any] = terms
+    given = cast(Mapping[Any, Any], terms)
     known = given.keys() <= {"days", "extension_days"}
     return known and days.holds(given.get("days")) and more.holds(given.get("extension_days", 0))
 

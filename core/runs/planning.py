@@ -1,7 +1,7 @@
 """From waiting requests to a run: those of a model that ask for the same policy are taken together, when it pays."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,7 +50,7 @@ def plan_next(tx: Session, *, at: datetime) -> Planned | None:
     for waiting in Runs(tx).waiting(limit=_LOOKED_AT):
         named = waiting.policy or Models(tx).get(waiting.model_id).policy
         name, policy = policies.effective(tx, waiting.workspace_id, named)
-        decision = _decide(tx, waiting, Requests(tx).pending, Rules.of(policy), now)
+        decision = _decide(tx, waiting, None, Rules.of(policy), now)
         if isinstance(decision, Wait):
             left.append((waiting, decision))
         if not isinstance(decision, Take):
@@ -72,13 +72,15 @@ def plan_next(tx: Session, *, at: datetime) -> Planned | None:
 def _decide(
     tx: Session,
     waiting: Waiting,
-    find: Callable[[str, str | None], Sequence[str]],
+    locked: Sequence[str] | None,
     rules: Rules,
     now: datetime,
 ) -> Take | Wait | None:
     if not rules.count_people:
         return decide([Waiter(waiting.oldest, waiting.due_at, frozenset())], rules, now)
-    waiters = Requests(tx).waiters(waiting.model_id, find(waiting.model_id, waiting.policy))
+    requests = Requests(tx)
+    found = requests.pending(waiting.model_id, waiting.policy) if locked is None else locked
+    waiters = requests.waiters(waiting.model_id, found)
     return decide(waiters, rules, now) if waiters else None
 
 
@@ -91,7 +93,7 @@ def _plan(
     if not request_ids:
         return None
     # Once more, of those that are locked: one that is being cancelled must not count towards the floor.
-    if not isinstance(_decide(tx, waiting, lambda *_: request_ids, Rules.of(policy), now), Take):
+    if not isinstance(_decide(tx, waiting, request_ids, Rules.of(policy), now), Take):
         return None
     forget = requests.forget_ids(waiting.model_id, request_ids)
     if not forget:

@@ -84,7 +84,7 @@ def test_what_another_run_has_unlearned_meanwhile_ends_below_the_floor_without_a
     lease = service.claim(tx, run_id=run.id, owner="w", ttl_s=60, at=datetime.now(UTC))
     assert lease is not None
     uri = f"file:///objects/{run.id}/"
-    outcome = Outcome(stop_reason="target_reached", staged=staged(uri))
+    outcome = Outcome(stop_reason="target_reached", verdict="passed", staged=staged(uri))
     finishing.finish(tx, lease=lease, outcome=outcome, publish_uri=uri, max_attempts=1, at=datetime.now(UTC))
     assert plan(tx) is None
     assert detail(tx, built, late) == "done"
