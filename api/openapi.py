@@ -21,6 +21,7 @@ TAGS: Final[Mapping[str, str]] = {
     "uploads": "Ways to bring files in.",
     "storage": "Links to files, where objects are kept in a directory.",
     "policies": "How deletions are carried out.",
+    "reports": "How deadlines are kept.",
     "webhooks": "Where to tell what has happened.",
     "access": "API keys.",
     "audit": "Who did what.",

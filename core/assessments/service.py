@@ -103,7 +103,7 @@ def _queued(tx: Session, model: Model, policy_name: str | None, records: int, at
     base = Versions(tx).resolve(model.id, LATEST).version
     return queued(
         id=new_id("hrd"), mode=Mode.ASSESS, model=model, base_version=base, policy_name=name, policy=policy,
-        forget_records=records, at=at,
+        forget_records=records, due_at=at, at=at,
     )  # fmt: skip
 
 

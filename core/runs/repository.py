@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from core.deletions import lifecycle as deletion_states
+from core.deletions.deadlines import NO_DEADLINE
 from core.deletions.tables import DeletionRecord, DeletionRequest, DeletionTarget
 from core.platform.leases import Lease, LeaseLost
 from core.platform.paging import Page, Slice, keyset, page_of
@@ -39,12 +40,16 @@ RESUMED = "resumed"
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Due, pending work on a model under one policy choice; ``oldest``: when the first of it was asked for."""
+    """Due, pending work on a model under one policy choice.
+
+    ``oldest``: when the first of it was asked for; ``due_at``: by when the first of it takes its turn.
+    """
 
     workspace_id: str
     model_id: str
     policy: str | None
     oldest: datetime
+    due_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +70,13 @@ class Runs:
         self._tx = tx
 
     def waiting(self, *, limit: int) -> Sequence[Waiting]:
-        """Models with due, pending targets and no active run, longest waiting first."""
+        """Models with pending targets that are not held and no active run, the first deadline first."""
         busy = exists().where(Run.model_id == DeletionTarget.model_id, Run.mode == Mode.UNLEARN, Run.status.in_(ACTIVE))
         held = and_(DeletionRequest.hold_until.is_not(None), DeletionRequest.hold_until > func.now())
         oldest = func.min(DeletionRequest.created_at)
+        due_at = func.min(func.coalesce(DeletionRequest.due_at, DeletionRequest.created_at + NO_DEADLINE))
         statement = (
-            select(DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy, oldest)
+            select(DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy, oldest, due_at)
             .join(DeletionRequest, DeletionRequest.id == DeletionTarget.request_id)
             .where(
                 DeletionTarget.status == deletion_states.Status.PENDING,
@@ -79,7 +85,7 @@ class Runs:
                 ~busy,
             )
             .group_by(DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy)
-            .order_by(oldest)
+            .order_by(due_at, oldest)
             .limit(limit)
         )
         return [Waiting(*row) for row in self._tx.execute(statement)]
@@ -128,11 +134,11 @@ class Runs:
         return bool(self._tx.scalar(select(exists().where(Run.status == Status.QUEUED))))
 
     def next_queued(self, run_id: str | None) -> Run | None:
-        """Lock a queued run that nobody else is taking: the one named, or the oldest."""
+        """Lock a queued run that nobody else is taking: the one named, or the first to be due."""
         statement = (
             select(Run)
             .where(Run.status == Status.QUEUED)
-            .order_by(Run.created_at, Run.id)
+            .order_by(Run.due_at, Run.id)
             .limit(1)
             .with_for_update(skip_locked=True)
             .execution_options(populate_existing=True)

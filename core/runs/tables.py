@@ -35,7 +35,7 @@ class Run(Base):
             unique=True,
             postgresql_where=text(f"mode = 'unlearn' and status in {_ACTIVE}"),
         ),
-        Index("ix_runs_queued", "created_at", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_runs_queued", "due_at", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_runs_leased", "lease_until", postgresql_where=text("lease_until is not null")),
         Index("ix_runs_list", "workspace_id", "created_at", "id"),
         Index(
@@ -81,6 +81,8 @@ class Run(Base):
     """Seals the run's checkpoints; itself sealed with the service's secret, and gone when the run has ended."""
     cancel_requested_at: Mapped[datetime | None]
     revision: Mapped[int] = mapped_column(server_default="1")
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """Queued runs are claimed in this order: the first deadline of their requests; an assessment's own creation."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

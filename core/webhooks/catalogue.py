@@ -1,5 +1,6 @@
 """Every type of event there is, with the shape of its ``data``."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,6 +12,7 @@ API_VERSION: Final = "v1"
 _TEXT: Final = {"type": "string"}
 _TIME: Final = {"type": "string", "format": "date-time"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
+_SHARE: Final = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 _NUMBER_OR_NULL: Final = {"type": ["integer", "null"]}
 _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
@@ -80,6 +82,15 @@ def _of_request(name: str, happened: str, status: str) -> EventType:
     )
 
 
+def _of_deadline(name: str, happened: str, example: Mapping[str, Any], **required: Any) -> EventType:
+    kind = _of_request(name, happened, "in_progress")
+    return dataclasses.replace(
+        kind,
+        required={**kind.required, "due_at": _TIME, **required},
+        example={**kind.example, "due_at": "2031-04-01T11:12:40.120Z", **example},
+    )
+
+
 def _of_run(name: str, happened: str, status: str) -> EventType:
     return EventType(
         f"run.{name}",
@@ -146,6 +157,11 @@ CATALOGUE: Final = (
     _of_request("completed", "is done: every model has forgotten", "completed"),
     _of_request("cancelled", "was cancelled", "cancelled"),
     _of_request("failed", "failed", "failed"),
+    _of_deadline("deadline_approaching", "has used up a share of its term", {"share": 0.8}, share=_SHARE),
+    _of_deadline("overdue", "is still open although its deadline is over", {}),
+    _of_deadline(
+        "extended", "has a later deadline", {"due_at_before": "2031-02-01T11:12:40.120Z"}, due_at_before=_TIME
+    ),
     _of_run("started", "has begun", "preparing"),
     _of_run("needs_review", "waits for a person's decision", "needs_review"),
     _of_run("succeeded", "succeeded", "succeeded"),

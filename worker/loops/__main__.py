@@ -17,7 +17,7 @@ from core.platform.secrets import Keyring
 from core.platform.settings import Settings
 from core.webhooks.service import fan_out
 from worker.app import make_app
-from worker.loops import certifier, indexer, planner, reaper, relay, sweeper, webhook_sender
+from worker.loops import certifier, deadlines, indexer, planner, reaper, relay, sweeper, webhook_sender
 from worker.loops.turning import keep_turning
 
 log = structlog.get_logger()
@@ -53,6 +53,7 @@ def _loops(settings: Settings, stop: threading.Event) -> dict[str, Callable[[], 
         "relay-tasks": (partial(relay.turn_tasks, engine, relay.task_sender(make_app(settings))), poll_s),
         "relay-events": (partial(relay.turn_events, engine, fan_out), poll_s),
         "planner": (partial(planner.turn, engine), poll_s),
+        "deadlines": (partial(deadlines.turn, engine), poll_s),
         "reaper": (partial(reaper.turn, engine, settings.worker), poll_s),
         "certifier": (partial(certifier.turn, engine, keyring, settings.public_url), poll_s),
         "indexer": (partial(indexer.turn, engine, store, keyring, settings), poll_s),

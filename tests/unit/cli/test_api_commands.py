@@ -376,3 +376,28 @@ def test_keys_that_cannot_be_read_are_told_of(service: Fake, unlearn: Unlearn, t
         result = unlearn("certificates", "verify", str(tmp_path / "c"), "--jwks", jwks)
         assert result.exit_code == 1
         assert words in result.output
+
+
+def test_extending_sends_the_reason(service: Fake, unlearn: Unlearn) -> None:
+    service.on("POST /v1/deletion-requests/del_1/extend", ok(REQUEST))
+    result = unlearn("requests", "extend", "del_1", "--reason", "three models")
+    assert result.exit_code == 0, result.output
+    assert service.sent("POST /v1/deletion-requests/del_1/extend") == [{"reason": "three models"}]
+
+
+def test_the_compliance_report_as_table_and_file(service: Fake, unlearn: Unlearn, tmp_path: Path) -> None:
+    times = {"complete": {"count": 1, "median_s": 172_800.0, "p95_s": 864_000.0}}
+    outcomes = {"pending": 2, "in_progress": 1, "needs_review": 0, "completed": 7}
+    group = {
+        "requests": 10, "outcomes": outcomes, "on_time": 6, "late": 1, "times": times,
+        "open_by_time_left": {"overdue": 1},
+    }  # fmt: skip
+    report = {"from": "a", "to": "b", "generated_at": "c", "total": group, "regulations": {}, "overdue": ["del_9"]}
+    service.on("GET /v1/reports/compliance", ok(report), httpx.Response(200, content=b"id\r\n"))
+    shown = unlearn("reports", "compliance", "--from", "2027-01-01T00:00:00Z")
+    assert shown.exit_code == 0, shown.output
+    assert shown.output.splitlines()[-2].split() == ["total", "10", "7", "6", "1", "3", "1", "2", "10"]
+    assert "del_9" in shown.output
+    assert unlearn("reports", "compliance", "--csv", str(tmp_path / "r.csv")).exit_code == 0
+    assert (tmp_path / "r.csv").read_bytes() == b"id\r\n"
+    assert [dict(sent.url.params) for sent in service.seen] == [{"from": "2027-01-01T00:00:00Z"}, {"format": "csv"}]
