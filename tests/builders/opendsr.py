@@ -22,6 +22,7 @@ from core.deletions import progress
 from core.deletions.lifecycle import Status
 from core.opendsr.profile import Profile
 from core.opendsr.signing import Signer, open_signer
+from core.platform.clock import utc_now
 from core.platform.database import transaction
 from core.runs.planning import plan_next
 from tests.builders.estate import Estate, estate
@@ -50,28 +51,35 @@ def erasure(subject_request_id: str | None = None, **changes: Any) -> dict[str, 
     }
 
 
+_apps: dict[tuple[Engine, str], tuple[Web, Clock, Signer]] = {}
+"""An application is costly to make, and the same for all tests on one database with the same settings."""
+
+
+def _app(engine: Engine, sections: Mapping[str, Any]) -> tuple[Web, Clock, Signer]:
+    key = (engine, json.dumps(sections, sort_keys=True))
+    if key not in _apps:
+        clock, signer = Clock(), open_signer(settings(**sections))
+        assert signer is not None
+        _apps[key] = (web(engine, clock, **sections), clock, signer)
+    return _apps[key]
+
+
 class Scene:
     """A workspace with models trained on Ada's records, a clock, and a controller with a key."""
 
     def __init__(self, engine: Engine, *, models: Sequence[str] = ("digits",), **sections: Any) -> None:
         self.engine = engine
-        self.clock = Clock()
         sections.setdefault("webhooks", WEBHOOKS)
         self.settings = settings(**sections)
+        self.anyone, self.clock, self.signer = _app(engine, sections)
+        self.clock.now = utc_now()
         with transaction(engine) as tx:
             self.built: Estate = estate(tx, models=models)
             for record_id in ("r-0", "r-2"):
                 digest = identity_digest(keyring(), "email", ADA)
                 dataset_id = self.built.datasets["digits"]
                 tx.add(RecordIdentity(dataset_id=dataset_id, type="email", digest=digest, record_id=record_id))
-        self.anyone = web(engine, self.clock, **sections)
         self.caller: Web = self.anyone.customer(self.built.workspace_id)
-
-    @property
-    def signer(self) -> Signer:
-        found = open_signer(self.settings)
-        assert found is not None
-        return found
 
     def create(self, **changes: Any) -> dict[str, Any]:
         """A request that must be taken; its receipt."""

@@ -23,8 +23,8 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def scene(database: Engine) -> Scene:
-    return Scene(database)
+def scene(emptied: Engine) -> Scene:
+    return Scene(emptied)
 
 
 def test_discovery_and_certificate_are_public_and_cacheable(scene: Scene, tmp_path: Path) -> None:
@@ -225,10 +225,9 @@ def test_credentials_come_first_and_bearer_and_basic_both_serve(scene: Scene) ->
     ],
 )
 def test_failures_of_the_framework_come_in_the_standards_envelope(
-    engine: Engine, method: str, path: str, status: int, allow: str | None
+    scene: Scene, method: str, path: str, status: int, allow: str | None
 ) -> None:
-    caller = web(engine)
-    answer = caller.call(method, f"/opendsr{path}")
+    answer = scene.anyone.call(method, f"/opendsr{path}")
     assert answer.status_code == status
     error = answer.json()["error"]
     assert error["code"] == status
