@@ -20,6 +20,7 @@ TAGS: Final[Mapping[str, str]] = {
     "data sets": "Training records of models.",
     "uploads": "Ways to bring files in.",
     "storage": "Links to files, where objects are kept in a directory.",
+    "OpenDSR": "Data subject requests of privacy platforms, after OpenDSR 2.0.",
     "policies": "How deletions are carried out.",
     "reports": "How deadlines are kept.",
     "webhooks": "Where to tell what has happened.",

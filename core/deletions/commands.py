@@ -15,6 +15,8 @@ class Identity:
 
     type: str
     value: str = field(repr=False)
+    hashed: bool = False
+    """``value`` is the hex SHA-256 of the normalised value, for callers who do not send the value itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class SubmitDeletion:
     hold_seconds: float = 0
     policy: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    ignore_unknown: bool = False
+    """Pass over record ids that exist nowhere, for callers who must not learn which do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,19 @@ def settle(
     return tuple(changed)
 
 
+def complete_held(tx: Session, *, at: datetime) -> str | None:
+    """End one request that only its hold kept open: no model holds its records. Its id; None when there is none."""
+    found = Requests(tx).next_held_idle()
+    if found is None:
+        return None
+    Requests(tx).serialise(found.workspace_id)
+    (request,) = Requests(tx).lock([found.id])
+    if request.status != Status.PENDING:  # somebody was faster
+        return None
+    enter(tx, request, Status.COMPLETED, kind="completed", actor="system", detail={}, at=at)
+    return request.id
+
+
 _HELD = frozenset({Status.IN_PROGRESS, Status.NEEDS_REVIEW})
 
 

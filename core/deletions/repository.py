@@ -164,6 +164,17 @@ class Requests:
             target.waits_for = why
         self._tx.flush()
 
+    def next_held_idle(self) -> DeletionRequest | None:
+        """A pending request whose hold is over and that has no model to wait for."""
+        waits = exists().where(DeletionTarget.request_id == DeletionRequest.id, DeletionTarget.status.in_(OPEN))
+        statement = (
+            select(DeletionRequest)
+            .where(DeletionRequest.status == Status.PENDING, DeletionRequest.hold_until <= func.now(), ~waits)
+            .order_by(DeletionRequest.id)
+            .limit(1)
+        )
+        return self._tx.scalar(statement)
+
     def forget_ids(self, model_id: str, request_ids: Collection[str]) -> Sequence[str]:
         """Records that the requests want forgotten and the model has seen: train records not yet unlearned from it."""
         statement = _to_forget(select(DeletionRecord.record_id).distinct(), model_id, request_ids)

@@ -150,6 +150,23 @@ def _of_evidence(kind: str, description: str, verdict: str) -> EventType:
     )
 
 
+def _of_subject_request(name: str, happened: str, more: Mapping[str, Any], example: Mapping[str, Any]) -> EventType:
+    return EventType(
+        f"opendsr_request.{name}",
+        f"An OpenDSR request {happened}",
+        "For the operators of this service; the controller hears of its requests by its own callbacks.",
+        {"id": _TEXT, "subject_request_id": _TEXT, "status": _TEXT, "sequence": _COUNT},
+        more,
+        {
+            "id": "dsr_01k9d3v6m2q8r4t6w8y0a2c4e6",
+            "subject_request_id": "0d1f5a52-6a0e-4b39-9b0a-3c1c4f1f7f10",
+            "status": "in_progress",
+            "sequence": 5,
+            **example,
+        },
+    )
+
+
 CATALOGUE: Final = (
     _of_request("created", "was accepted", "pending"),
     _of_request("started", "is being worked on", "in_progress"),
@@ -177,6 +194,18 @@ CATALOGUE: Final = (
     ),
     _of_evidence(
         "report", "Fetch it as a certificate: signed evidence of a run, which certifies no success.", "inconclusive"
+    ),
+    _of_subject_request(
+        "needs_attention",
+        "cannot be finished without a person",
+        {"reason": _TEXT_OR_NULL},
+        {"reason": "waiting_for_review"},
+    ),
+    _of_subject_request(
+        "callback_failed",
+        "has a callback that could not be delivered: tell the controller by another way",
+        {"event_id": _TEXT, "outcome": _TEXT},
+        {"event_id": "evt_01k9d3v6m2q8r4t6w8y0a2c4e6", "outcome": "exhausted"},
     ),
     EventType(
         "webhook_endpoint.disabled",
