@@ -152,7 +152,12 @@ class HAMU(torch.optim.Optimizer):
         self._inner = inner
         self._rounding: Rounding = rounding
         self._solver = solver
-        _require(group is not None or not any(map(is_sharded, weights)), "sharded parameters need their group")
+        sharded = [is_sharded(weight) for weight in weights]
+        _require(group is not None or not any(sharded), "sharded parameters need their group")
+        _require(  # whole ones would be rounded by draws that depend on what else a rank holds
+            rounding == "nearest" or all(sharded) or not any(sharded),
+            "stochastic rounding needs all parameters to be sharded, or none",
+        )
         self._exchange = None if group is None else Exchange(weights, group)
         self._held: _Held | None = None
         self._partitions: dict[tuple[int, ...], _Partition] = {}

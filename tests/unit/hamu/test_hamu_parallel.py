@@ -255,6 +255,9 @@ def refusals(rank: int, mesh: Any) -> dict[str, str]:
     model = sharded(mlp(), mesh)
     with refusal(found, "no group"):
         HAMU(model.parameters())
+    with refusal(found, "rounded apart"):
+        some = [*model.parameters(), nn.Parameter(torch.ones(2))]
+        HAMU(some, group=torch.distributed.group.WORLD, rounding="stochastic")
     alone = [torch.distributed.new_group([one]) for one in range(RANKS)][rank]
     with refusal(found, "smaller group"):
         HAMU(model.parameters(), group=alone)
@@ -350,6 +353,7 @@ def test_a_sharded_step_is_as_long_as_it_says_and_can_be_taken_back(ranks: list[
 def test_what_sharded_parameters_cannot_do_is_refused(ranks: list[dict[str, Any]]) -> None:
     found = ranks[0]["refusals"]
     assert found["no group"] == "sharded parameters need their group"
+    assert "all parameters to be sharded, or none" in found["rounded apart"]
     assert "lies on 2 ranks" in found["smaller group"]
     assert "every rank takes part in both losses" in found["left out"]
     assert "returns a bare loss" in found["weighted too late"]
