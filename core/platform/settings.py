@@ -81,6 +81,9 @@ class WorkerSettings(_Section):
 
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1, description="CPU threads of one run; unset: torch's default")
+    processes: int | None = Field(
+        default=None, ge=1, description="a run with devices `all` is divided among so many; unset: one a GPU"
+    )
     lease_ttl_s: float = Field(default=60.0, gt=0)
     heartbeat_s: float = Field(default=10.0, gt=0)
     poll_s: float = Field(default=5.0, gt=0, description="workers look for work by themselves this often")

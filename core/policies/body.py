@@ -10,10 +10,11 @@ from core.evaluation.limits import BadLimits, Limits
 from core.evaluation.verdict import VERDICTS
 from core.platform.errors import InvalidInput, Problem
 from core.policies.regulations import BUILT_IN
-from core.unlearning.job import METHODS, PANELS, REFERENCES, Parameters
+from core.unlearning.job import HAMU_Q, METHODS, PANELS, REFERENCES, Parameters
 
 QUOTA_RULES: Final = ("gradient_norm", "uniform", "softmax")
 BLOCKS: Final = ("tensor", "layer", "model")
+DEVICES: Final = ("one", "all")
 STOP_RULES: Final = ("sign_aware", "two_sided", "none")
 STOP_REASONS: Final = (
     "max_steps",
@@ -83,6 +84,7 @@ def from_json(raw: Mapping[str, Any]) -> Policy:
         problems += _checked(f"/{name}", value, _FIELDS.get(name))
     problems = problems or _misruled(raw)
     limits = _limits(raw.get("limits", {}), problems)
+    problems += _not_together(parameters)
     if problems:
         raise _refused(problems)
     own: dict[str, Any] = {name: tuple(value) if name in _LISTS else value for name, value in raw.items()}
@@ -198,6 +200,7 @@ _PARAMETERS: Final[Mapping[str, _Rule]] = {
     "forget_target_ratio": _number(0, 10, open_ends=True),
     "retain_accuracy_budget": _number(0, 1),
     "max_evaluation_records": _whole(1, 10_000_000),
+    "devices": _one_of(DEVICES),
     "seed": _whole(0, 2**63 - 1),
     "epochs": _whole(1, 100_000),
     "weight_decay": _number(0, 1),
@@ -241,6 +244,14 @@ def _checked(pointer: str, value: Any, rule: _Rule | None) -> list[Problem]:
     if rule is None or rule.holds(value):
         return []
     return [Problem(pointer, "out_of_range", rule.says)]
+
+
+def _not_together(parameters: Mapping[str, Any]) -> list[Problem]:
+    method = parameters.get("method", HAMU_Q)
+    if parameters.get("devices") != "all" or method == HAMU_Q:
+        return []
+    says = f"Only {HAMU_Q} can be divided among devices; use one."
+    return [Problem("/parameters/devices", "out_of_range", says)]
 
 
 def _escaped(name: str) -> str:

@@ -56,6 +56,7 @@ def prepare(
     uri: Callable[[str], str],
     device: str,
     threads: int | None,
+    processes: int | None = None,
     rule: CheckpointRule | None = None,
 ) -> Prepared:
     """Write ``job.json`` and ``selection.parquet`` into ``folder`` for the run under the lease.
@@ -80,6 +81,7 @@ def prepare(
     publish_uri = uri(attempt_key(model.name, Versions(tx).highest(model.id) + 1, lease))
     job = replace(
         job_of(tx, run, model, base, publish_uri=publish_uri, device=device, threads=threads),
+        processes=processes,
         checkpoints=rule.checkpointing(run.id, sealed_key, uri) if rule else None,
     )
     write_json(folder / JOB_FILE, job)
