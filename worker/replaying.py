@@ -15,7 +15,7 @@ from core.unlearning.job import SELECTION_FILE, StoredFile
 
 Result = Literal["identical", "close", "different"]
 WEIGHTS: Final = ".safetensors"
-_PARTS: Final = ("device", "torch", "threads", "cpu", "code")
+_PARTS: Final = ("device", "torch", "threads", "cpu", "processes", "code")
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,7 +251,7 @@ def _worker(device: torch.device, ranks: Ranks) -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "processes": ranks.size,
+        **({"processes": ranks.size} if ranks.size > 1 else {}),
     }
 
 

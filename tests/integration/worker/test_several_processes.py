@@ -78,7 +78,7 @@ def test_two_processes_unlearn_what_one_unlearns(alone: tuple[Outcome, Told, Pat
     theirs, told, folder = alone
     ours = launched.outcome("together")
     assert ours.stop_reason == theirs.stop_reason
-    assert (ours.worker["processes"], theirs.worker["processes"]) == (2, 1)
+    assert ours.worker["processes"] == 2
     weights = [load_file(where / "model.safetensors") for where in (launched.folder / "output", folder / "out")]
     for name, weight in weights[1].items():
         assert float((weights[0][name] - weight).abs().max()) <= TOLERANCE * max(1.0, float(weight.abs().max()))
