@@ -26,6 +26,10 @@ class SetScores:
     def __len__(self) -> int:
         return len(self.losses)
 
+    def take(self, index: NDArray[np.integer]) -> "SetScores":
+        """The records at ``index``, in that order; they may repeat."""
+        return SetScores(self.losses[index], self.correct[index], self.counted[index])
+
     @property
     def loss(self) -> float:
         """Mean of the records' losses in nats; nan for an empty set."""

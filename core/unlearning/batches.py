@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from core.evaluation.observations import Observation
+from core.evaluation.scores import SetScores
 from core.unlearning.records import Dataset, Record
 from core.unlearning.sampler import BATCHES_A_WINDOW, WindowSampler
 from core.unlearning.selection import Places
@@ -44,6 +46,11 @@ class Scores:
     correct: Tensor
     counted: Tensor
 
+    def on_host(self) -> SetScores:
+        """The same as arrays, without their graph."""
+        losses = self.losses.detach().double().cpu().numpy()
+        return SetScores(losses, self.correct.cpu().numpy(), self.counted.cpu().numpy())
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -75,6 +82,10 @@ class Family(Protocol):
 
     def answers(self, model: nn.Module, batch: Batch) -> Answers:
         """One forward pass; gradients flow unless they are switched off."""
+        ...
+
+    def observe(self, model: nn.Module, batch: Batch) -> Observation:
+        """One forward pass without gradients: the same scores as ``score``, and what lies behind them."""
         ...
 
 
@@ -118,6 +129,11 @@ class ExampleSet:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def take(self, index: NDArray[np.integer]) -> "ExampleSet":
+        """The records at ``index`` as a set of their own, in the order of this one."""
+        places = self._places.take(np.sort(index))
+        return ExampleSet(self._dataset, self._family, places, hold_bytes=self._hold_bytes)
 
     def chunks(self, size: int) -> Iterator[list[Example]]:
         """Consecutive lists of ``size`` examples; the last may be shorter. Raises ``BadRecord``."""

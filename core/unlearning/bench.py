@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.evaluation.observations import Observation, joined
 from core.evaluation.scores import SetScores
 from core.unlearning.batches import Batch, Example, ExampleSet, Family, RetainBatches
 from core.unlearning.failures import Cancelled
@@ -39,16 +40,26 @@ class Bench:
         """Losses and right answers of a whole set. Raises ``Cancelled`` between two forward passes."""
         losses, correct, counted = [], [], []
         with torch.no_grad():
-            for chunk in examples.chunks(self.micro_batch_size):
-                if self.cancelled():
-                    raise Cancelled
-                scores = self.family.score(self.model.model, self._collate(chunk))
+            for batch in self.batches(examples):
+                scores = self.family.score(self.model.model, batch)
                 losses.append(scores.losses.double().cpu().numpy())
                 correct.append(scores.correct.cpu().numpy())
                 counted.append(scores.counted.cpu().numpy())
         if not losses:
             return SetScores.empty()
         return SetScores(np.concatenate(losses), np.concatenate(correct), np.concatenate(counted))
+
+    @torch.no_grad()
+    def observe(self, examples: ExampleSet) -> Observation:
+        """The same with what lies behind the scores. Raises ``Cancelled`` between two forward passes."""
+        return joined([self.family.observe(self.model.model, batch) for batch in self.batches(examples)])
+
+    def batches(self, examples: ExampleSet) -> Iterator[Batch]:
+        """The set as consecutive micro-batches on the device. Raises ``Cancelled`` before each."""
+        for chunk in examples.chunks(self.micro_batch_size):
+            if self.cancelled():
+                raise Cancelled
+            yield self._collate(chunk)
 
     def batch(self, examples: list[Example]) -> list[Batch]:
         """One minibatch as micro-batches on the device."""

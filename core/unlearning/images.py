@@ -1,6 +1,7 @@
 """Image classifiers: bytes or raw pixels become the arrays that the model was trained on."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from torch import nn
+from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from core.evaluation.observations import ClassAnswers, Observation
 from core.unlearning.batches import Answers, Batch, Example, Scores
 from core.unlearning.failures import UnlearningError, UnsupportedModel
 from core.unlearning.preprocessing import Preprocessing
@@ -90,15 +92,23 @@ class ImageFamily:
 
     def score(self, model: nn.Module, batch: Batch) -> Scores:
         """Cross-entropy in nats of each record; one answer a record."""
-        logits = model(**batch.inputs).logits.float()
-        losses = F.cross_entropy(logits, batch.labels, reduction="none")
-        correct = (logits.argmax(dim=-1) == batch.labels).long()
-        return Scores(losses, correct, torch.ones_like(correct))
+        return _scores(model(**batch.inputs).logits.float(), batch.labels)
 
     def answers(self, model: nn.Module, batch: Batch) -> Answers:
         """One answer a record, over the classes."""
         logits = model(**batch.inputs).logits.float()
         return Answers(F.log_softmax(logits, dim=-1)[:, None], torch.ones_like(batch.labels, dtype=torch.bool)[:, None])
+
+    @torch.no_grad()
+    def observe(self, model: nn.Module, batch: Batch) -> Observation:
+        """The scores, the classes, and log p − log(1 − p) of the right class: its logit over all others together."""
+        logits = model(**batch.inputs).logits.float()
+        labels = batch.labels[:, None]
+        right = logits.gather(1, labels)[:, 0]
+        others = logits.double().scatter(1, labels, -math.inf).logsumexp(dim=1)
+        confidence = (right.double() - others).cpu().numpy()
+        answers = ClassAnswers(batch.labels.cpu().numpy(), confidence)
+        return Observation(_scores(logits, batch.labels).on_host(), answers)
 
     def _pixels(self, record: Record) -> Pixels:
         value = record.values.get(self._image)
@@ -111,6 +121,12 @@ class ImageFamily:
         if not isinstance(value, bytes):
             raise record.bad(f"column {self._image!r} holds no bytes; for raw pixels declare image_shape")
         return _decoded(record, value)
+
+
+def _scores(logits: Tensor, labels: Tensor) -> Scores:
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    correct = (logits.argmax(dim=-1) == labels).long()
+    return Scores(losses, correct, torch.ones_like(correct))
 
 
 def fit_channels(pixels: Pixels, channels: int) -> Pixels:

@@ -43,16 +43,19 @@ class Selection:
     forget: Places
     retain: Places
     holdout: Places
+    forget_ids: tuple[str, ...] = ()
+    """The record ids of ``forget``, in its order; only its own, since the other sets may be large."""
 
 
 def read_selection(path: Path, *, files: int) -> Selection:
-    """Read ``selection.parquet`` (columns ``set``, ``file``, ``row``; record ids are not needed here).
+    """Read ``selection.parquet`` (columns ``set``, ``record_id``, ``file``, ``row``).
 
     files: how many files the dataset has. Raises ``UnlearningError`` when the file is unreadable, a place names a
     file that does not exist, or the forget or retain set is empty.
     """
     try:
         table = pq.read_table(path, columns=["set", "file", "row"])
+        named = pq.read_table(path, columns=["record_id", "file", "row"], filters=[("set", "=", "forget")])
     except (OSError, pa.ArrowException) as error:
         raise UnlearningError("bad_selection", "The selection of records cannot be read.") from error
     forget, retain, holdout = (_places(table, name) for name in ("forget", "retain", "holdout"))
@@ -67,7 +70,7 @@ def read_selection(path: Path, *, files: int) -> Selection:
         raise UnlearningError(
             "empty_retain_set", "No record would remain to be retained: delete the model version instead of unlearning."
         )
-    return Selection(forget, retain, holdout)
+    return Selection(forget, retain, holdout, _ids(named))
 
 
 def _places(table: pa.Table, name: Set) -> Places:
@@ -75,3 +78,8 @@ def _places(table: pa.Table, name: Set) -> Places:
     file, row = (cast("NDArray[np.int64]", table[key].to_numpy().astype(np.int64)[here]) for key in ("file", "row"))
     order = np.lexsort((row, file))
     return Places(file[order], row[order])
+
+
+def _ids(named: pa.Table) -> tuple[str, ...]:
+    order = np.lexsort((named["row"].to_numpy(), named["file"].to_numpy()))
+    return tuple(named["record_id"].take(pa.array(order)).to_pylist())

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from core.evaluation.observations import Observation, TokenAnswers
 from core.unlearning.batches import Answers, Batch, Example, Scores
 from core.unlearning.failures import UnlearningError
 from core.unlearning.records import Record
@@ -38,7 +39,7 @@ class TextFamily:
         """Raises ``UnlearningError`` when the dataset declares neither ``response`` nor ``text``."""
         self._tokenizer = tokenizer
         self._template = prompt_template
-        self._end = end_token
+        self.end_token: int = end_token
         self._max = max_tokens
         self._prompt: str | None = columns.get("prompt")
         response = columns.get("response") or columns.get("text")
@@ -52,7 +53,7 @@ class TextFamily:
         prompt = (
             self._tokens(self._template.replace("{prompt}", self._text(record, self._prompt))) if self._prompt else []
         )
-        response = [*self._tokens(self._text(record, self._response)), self._end]
+        response = [*self._tokens(self._text(record, self._response)), self.end_token]
         if self._max and len(prompt) + len(response) > self._max:
             prompt = prompt[-max(1, self._max - len(response)) :] if prompt else []
             response = response[: self._max - len(prompt)]
@@ -66,7 +67,7 @@ class TextFamily:
     def collate(self, examples: Sequence[Example], device: torch.device) -> Batch:
         """Padded on the right to the longest record: ids, mask and labels, each (records, tokens)."""
         shape = (len(examples), max(len(example.values) for example in examples))
-        ids, mask, labels = (np.full(shape, fill, dtype=np.int64) for fill in (self._end, 0, UNSCORED))
+        ids, mask, labels = (np.full(shape, fill, dtype=np.int64) for fill in (self.end_token, 0, UNSCORED))
         for i, example in enumerate(examples):
             n = len(example.values)
             ids[i, :n], mask[i, :n], labels[i, :n] = example.values, 1, example.labels
@@ -75,12 +76,29 @@ class TextFamily:
 
     def score(self, model: nn.Module, batch: Batch) -> Scores:
         """Mean cross-entropy over each record's scored tokens, in nats; answers are tokens."""
-        logits, labels = self._logits(model, batch), batch.labels[:, 1:]
-        tokens = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=UNSCORED, reduction="none")
-        scored = labels != UNSCORED
+        losses, right, scored = _answered(self._logits(model, batch), batch.labels[:, 1:])
         counted = scored.sum(dim=1)
-        correct = ((logits.argmax(dim=-1) == labels) & scored).sum(dim=1)
-        return Scores(tokens.sum(dim=1) / counted, correct, counted)
+        return Scores(losses.sum(dim=1) / counted, right.sum(dim=1), counted)
+
+    @torch.no_grad()
+    def observe(self, model: nn.Module, batch: Batch) -> Observation:
+        """The scores, and each scored token's log-probability beside those of the whole vocabulary.
+
+        The vocabulary's are looked at a record at a time, so no second array of the logits' size is made.
+        """
+        logits = self._logits(model, batch)
+        losses, right, scored = _answered(logits, batch.labels[:, 1:])
+        counted = scored.sum(dim=1)
+        spreads = [_own_spread(said[here]) for said, here in zip(logits, scored, strict=True)]
+        answers = TokenAnswers(
+            log_probabilities=-losses[scored].cpu().numpy(),
+            right=right[scored].cpu().numpy(),
+            expected=torch.cat([expected for expected, _ in spreads]).cpu().numpy(),
+            spread=torch.cat([spread for _, spread in spreads]).cpu().numpy(),
+            lengths=counted.cpu().numpy(),
+        )
+        scores = Scores(losses.sum(dim=1) / counted, right.sum(dim=1), counted)
+        return Observation(scores.on_host(), answers)
 
     def answers(self, model: nn.Module, batch: Batch) -> Answers:
         """What is said at each token, given those before it."""
@@ -100,3 +118,18 @@ class TextFamily:
         if not isinstance(value, str):
             raise record.bad(f"column {column!r} holds no text")
         return value
+
+
+def _answered(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each place, (records, tokens - 1): loss in nats (0 where nothing is scored), right or not, scored or not."""
+    losses = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=UNSCORED, reduction="none")
+    scored = labels != UNSCORED
+    return losses, (logits.argmax(dim=-1) == labels) & scored, scored
+
+
+def _own_spread(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of log p under p itself, both (tokens,); logits (tokens, vocabulary)."""
+    log_p = F.log_softmax(logits, dim=-1)
+    p = log_p.exp()
+    expected = (p * log_p).sum(dim=-1)
+    return expected, (p * (log_p - expected[:, None]).square()).sum(dim=-1).sqrt()
