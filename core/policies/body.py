@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from core.platform.errors import InvalidInput, Problem
-from core.unlearning.job import METHODS, Parameters
+from core.unlearning.job import METHODS, PANELS, REFERENCES, Parameters
 
 QUOTA_RULES: Final = ("gradient_norm", "uniform", "softmax")
 BLOCKS: Final = ("tensor", "layer", "model")
@@ -120,6 +120,9 @@ _PARAMETERS: Final[Mapping[str, _Rule]] = {
     "simnpo_gamma": _number(0, 1e6),
     "scrub_alpha": _number(0, 1e6),
     "scrub_gamma": _number(0, 1e6),
+    "panel": _one_of(PANELS),
+    "generated_records": _whole(0, 10_000),
+    "reference": _one_of(REFERENCES),
 }
 _FIELDS: Final[Mapping[str, _Rule]] = {
     "batch_window_s": _number(0, 30 * 86_400),

@@ -22,6 +22,8 @@ SELECTION_FILE = "selection.parquet"
 
 HAMU_Q: Final = "hamu-q"
 METHODS: Final = (HAMU_Q, *PEERS)
+PANELS: Final = ("full", "basic")
+REFERENCES: Final = ("none", "retrain")
 
 Set = Literal["forget", "retain", "holdout"]
 Task = Literal["image-classification", "causal-lm"]
@@ -104,6 +106,12 @@ class Parameters:
     """α of ``scrub``: weight of the divergence from the original model on retain data."""
     scrub_gamma: float = 1.0
     """γ of ``scrub``: weight of the retain loss."""
+    panel: str = "full"
+    """One of ``PANELS``: ``basic`` leaves out the attacks, the linear probe and what a language model says by itself."""
+    generated_records: int = 64
+    """So many records of a set are answered by a language model itself, at most; that is slow."""
+    reference: str = "none"
+    """One of ``REFERENCES``: ``retrain`` also trains a small model anew without the forget set, to compare with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,6 @@ def check_reference(model: LoadedModel, parameters: Parameters) -> None:
     """Raises ``UnlearningError`` when a reference is asked for that this model cannot have."""
     if parameters.reference == "none":
         return
-    if parameters.reference != "retrain":
-        raise UnlearningError("bad_parameters", f"The reference {parameters.reference!r} is not known; use 'retrain'.")
     if model.is_adapter:
         raise UnlearningError("bad_parameters", "The reference 'retrain' needs a model with full weights.")
     weights = sum(weight.numel() for weight in model.model.parameters())

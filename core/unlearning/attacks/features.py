@@ -43,10 +43,10 @@ def _watched(head: nn.Module) -> Iterator[list[Tensor]]:
     """The inputs of ``head``, one a forward pass, as they come."""
     seen: list[Tensor] = []
 
-    def note(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-        seen.append(arguments[0].detach())
+    def note(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        seen.append(next(iter((*arguments, *named.values()))).detach())
 
-    handle = head.register_forward_pre_hook(note)
+    handle = head.register_forward_pre_hook(note, with_kwargs=True)
     try:
         yield seen
     finally:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 from transformers import PretrainedConfig
 
+from core.evaluation.observations import ClassAnswers
 from core.unlearning.batches import Batch
 from core.unlearning.failures import BadRecord, UnlearningError, UnsupportedModel
 from core.unlearning.images import ImageFamily, fit_channels
@@ -158,3 +160,24 @@ def test_answers_are_those_that_the_losses_are_of() -> None:
     assert answers.scored.tolist() == [[True]] * 3
     given = answers.log_probabilities[:, 0].gather(1, batch.labels[:, None])[:, 0]
     torch.testing.assert_close(-given, family().score(model, batch).losses)
+
+
+def test_what_is_observed_lies_behind_the_scores() -> None:
+    odds = torch.tensor([[0.7, 0.1, 0.1, 0.1], [0.7, 0.1, 0.1, 0.1]])
+    batch = Batch({"pixel_values": torch.zeros(2, 1)}, torch.tensor([0, 1]))
+    model: Any = lambda **_: SimpleNamespace(logits=odds.log())  # noqa: E731
+    seen = family().observe(model, batch)
+    assert isinstance(seen.answers, ClassAnswers)
+    assert seen.answers.labels.tolist() == [0, 1]
+    assert seen.answers.confidence.tolist() == pytest.approx([math.log(7 / 3), math.log(1 / 9)], rel=1e-5)
+    assert seen.scores.losses.tolist() == pytest.approx([-math.log(0.7), -math.log(0.1)])
+    assert seen.scores.correct.tolist() == [1, 0]
+
+
+def test_a_sure_answer_keeps_its_confidence_where_its_loss_rounds_to_nothing() -> None:
+    batch = Batch({"pixel_values": torch.zeros(2, 1)}, torch.tensor([0, 0]))
+    model: Any = lambda **_: SimpleNamespace(logits=torch.tensor([[40.0, 0, 0, 0], [50.0, 0, 0, 0]]))  # noqa: E731
+    seen = family().observe(model, batch)
+    assert seen.scores.losses.tolist() == [0, 0]
+    assert isinstance(seen.answers, ClassAnswers)
+    assert seen.answers.confidence.tolist() == pytest.approx([40 - math.log(3), 50 - math.log(3)])

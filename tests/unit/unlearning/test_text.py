@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+from core.evaluation.observations import TokenAnswers
 from core.unlearning.failures import BadRecord, UnlearningError
 from core.unlearning.records import Record
 from core.unlearning.text import TextFamily
@@ -114,3 +115,18 @@ def test_answers_are_those_that_the_losses_are_of() -> None:
     right = batch.labels[:, 1:].clamp(min=0)[..., None]
     given = answers.log_probabilities.gather(2, right)[..., 0] * answers.scored
     torch.testing.assert_close(-given.sum(dim=1) / scores.counted, scores.losses)
+
+
+def test_what_is_observed_lies_behind_the_scores() -> None:
+    examples = [family().encode(record(q="who who", a="ada")), family().encode(record(q="who", a="ada ada bob"))]
+    batch = family().collate(examples, torch.device("cpu"))
+    seen, scores = family().observe(Fixed(), batch), family().score(Fixed(), batch)
+    assert seen.scores.losses.tolist() == pytest.approx(scores.losses.tolist())
+    assert isinstance(seen.answers, TokenAnswers)
+    half, tenth = -math.log(2), -math.log(10)
+    assert seen.answers.lengths.tolist() == [2, 4]
+    assert seen.answers.log_probabilities.tolist() == pytest.approx([half, tenth, half, half, tenth, tenth])
+    assert seen.answers.right.tolist() == [True, False, True, True, False, False]
+    mean = 0.5 * half + 0.5 * tenth  # one word of probability 1/2, five of 1/10
+    assert seen.answers.expected.tolist() == pytest.approx([mean] * 6)
+    assert seen.answers.spread.tolist() == pytest.approx([0.5 * math.log(5)] * 6)  # both a half of log 5 away

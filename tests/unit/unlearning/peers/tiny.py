@@ -29,6 +29,9 @@ class Points(list[Example]):
         for i in range(0, len(self), size):
             yield self[i : i + size]
 
+    def take(self, index: Sequence[int]) -> "Points":
+        return Points([(*self[i].values.tolist(), int(self[i].labels[0])) for i in sorted(index)])
+
 
 class Batches:
     """The whole set, again and again."""

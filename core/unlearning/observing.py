@@ -1,0 +1,33 @@
+"""One look at a model: every set observed once."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.evaluation.observations import Observation
+from core.unlearning.batches import ExampleSet
+from core.unlearning.bench import Bench
+from core.unlearning.guard import Baseline
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The sets as one model answered them; ``holdout`` is all that is held out (or its sample), matched or not."""
+
+    forget: Observation
+    retain: Observation
+    holdout: Observation
+
+    def baseline(self, matched: NDArray[np.integer]) -> Baseline:
+        """The scores alone, of the holdout those at ``matched``."""
+        return Baseline(self.forget.scores, self.retain.scores, self.holdout.scores.take(matched))
+
+    def of(self, forget: Observation) -> "Look":
+        """The same with another set in the forget set's place."""
+        return replace(self, forget=forget)
+
+
+def look(bench: Bench, everyone: ExampleSet) -> Look:
+    """Observe the bench's forget and retain sets, and ``everyone`` who is held out. Raises ``Cancelled``."""
+    return Look(bench.observe(bench.forget), bench.observe(bench.retain), bench.observe(everyone))
