@@ -130,6 +130,8 @@ class Job:
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:1`` …"""
     threads: int | None = None
+    limits: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
+    """What the policy overrides of the gates' margins and severities (``core.evaluation.limits``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,11 @@ class Outcome:
     metrics: Mapping[str, Any] | None = None
     """``{"before": {...}, "after": {...}}`` as in the contract."""
     gates: tuple[Mapping[str, Any], ...] = ()
+    verdict: str | None = None
+    """One of ``core.evaluation.verdict.VERDICTS``; None when nothing was judged (a failure, an assessment)."""
+    verdict_reasons: tuple[str, ...] = ()
+    records: tuple[Mapping[str, Any], ...] = ()
+    """Of each forget record ``record_id`` and what was measured before and after; at most 10,000 rows."""
     staged: tuple[StoredFile, ...] = ()
     worker: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -209,6 +216,8 @@ def read_outcome(path: Path) -> Outcome:
         **{
             **raw,
             "gates": tuple(raw["gates"]),
+            "verdict_reasons": tuple(raw["verdict_reasons"]),
+            "records": tuple(raw["records"]),
             "staged": _files(raw["staged"]),
             "failure": Failure(**failure) if failure else None,
         }

@@ -11,11 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from core.evaluation import gates
 from core.evaluation.displacement import displacement
+from core.evaluation.estimates import Estimate
+from core.evaluation.gates import judge
+from core.evaluation.limits import Limits
 from core.evaluation.summary import summarise
+from core.evaluation.verdict import verdict
 from core.evaluation.yardstick import yardstick
 from core.unlearning import hardness
 from core.unlearning.batches import ExampleSet, Family, RetainBatches
@@ -29,10 +33,10 @@ from core.unlearning.job import HAMU_Q, METHODS, Job, Outcome, Progress
 from core.unlearning.ledger import Row, total
 from core.unlearning.loop import Unlearning
 from core.unlearning.models import LoadedModel, end_token, load_model, load_tokenizer, max_tokens
-from core.unlearning.objective import mean_surprise
+from core.unlearning.objective import matched_targets, mean_surprise
 from core.unlearning.peer_course import PeerCourse
 from core.unlearning.records import Dataset
-from core.unlearning.seed import make_deterministic
+from core.unlearning.seed import generator, make_deterministic
 from core.unlearning.selection import Selection, read_selection
 from core.unlearning.text import TextFamily
 
@@ -152,6 +156,14 @@ def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
         after = Baseline(*(bench.score(examples) for examples in (bench.forget, bench.retain, bench.holdout)))
         moved = displacement(start, bench.model.trainable.items())
         bench.model.save(folders.output)
+    judged = judge(
+        _measurements(job, baseline, after, run, moved["displacement"]),
+        _measurements(job, baseline, baseline, None, 0.0),
+        Limits.from_json(job.limits).with_default(
+            "retain_accuracy_drop", at_most=job.parameters.retain_accuracy_budget
+        ),
+    )
+    found = verdict(judged, matched=len(baseline.holdout) > 0)
     return replace(
         outcome,
         stop_reason=run.stop_reason,
@@ -163,7 +175,9 @@ def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
             | {"displacement_before_rounding": moved_in_float32}
             | _ledger_summary(run),
         },
-        gates=_gates(job, baseline, after, run, moved["displacement"]),
+        gates=tuple(gate.as_dict() for gate in judged),
+        verdict=found.verdict,
+        verdict_reasons=found.reasons,
     )
 
 
@@ -263,15 +277,29 @@ def _ledger_summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _gates(job: Job, before: Baseline, after: Baseline, run: Run, moved: float) -> tuple[dict[str, Any], ...]:
-    parameters = job.parameters
-    owed = 0.0 if run.rolled_back else ACCEPT_SHARE * total(run.rows, "promised_forget_gain")
+def _measurements(job: Job, before: Baseline, after: Baseline, run: Run | None, moved: float) -> dict[str, Estimate]:
+    """Gate name → measurement, by the whole sets; ``run`` is None when nothing was run."""
+    owed = 0.0 if run is None or run.rolled_back else ACCEPT_SHARE * total(run.rows, "promised_forget_gain")
     gained = mean_surprise(after.forget.losses) - mean_surprise(before.forget.losses)
-    goal = yardstick(before.holdout, after.holdout)
-    checks = [
-        gates.retain_accuracy_drop(before.retain, after.retain, limit=parameters.retain_accuracy_budget),
-        gates.forget_reached_target(after.forget, goal, limit=parameters.forget_target_ratio),
-        gates.forget_not_overshot(after.forget, goal),
-        gates.something_changed(before.forget, after.forget, owed=owed, gained=gained, displacement=moved),
-    ]
-    return tuple(gate.as_dict() for gate in checks)
+    found = {
+        "displacement": moved,
+        "specificity": _specificity(before, after, job.parameters.seed),
+        "retain_accuracy_drop": before.retain.accuracy - after.retain.accuracy,
+    }
+    if owed:
+        found["promise_kept"] = gained / owed
+    if goal := yardstick(before.holdout, after.holdout):
+        targets = matched_targets(before.forget.losses, before.holdout.losses)
+        found |= {
+            "gap_closed": gained / (mean_surprise(targets) - mean_surprise(before.forget.losses)),
+            "forget_loss_ratio": after.forget.loss / goal,
+            "forget_loss_p95_ratio": after.forget.loss / float(np.percentile(after.holdout.losses, 95)),
+        }
+    return {name: Estimate.exact(value) for name, value in found.items()}
+
+
+def _specificity(before: Baseline, after: Baseline, seed: int) -> float:
+    """Share of 1,000 draws of as many retained records whose mean loss rose at least as far as the forget set's."""
+    rises = after.retain.losses - before.retain.losses
+    drawn = generator(seed, "evaluation", 1).choice(rises, (1_000, len(before.forget))).mean(axis=1)
+    return float((drawn >= after.forget.loss - before.forget.loss).mean())

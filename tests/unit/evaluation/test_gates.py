@@ -1,55 +1,126 @@
-"""A gate must be able to fail."""
+"""A gate passes only with its whole interval inside the margin, and can fail, and can say that it cannot tell."""
 
-import numpy as np
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from core.evaluation import gates
-from core.evaluation.scores import SetScores
-from core.evaluation.yardstick import yardstick
+from core.evaluation.estimates import Estimate
+from core.evaluation.gates import Gate, judge, status
+from core.evaluation.limits import GATES, Limit, Limits
 
-
-def scores(loss: float, *, right: int = 100) -> SetScores:
-    return SetScores(np.full(100, loss), np.array([1] * right + [0] * (100 - right)), np.ones(100, dtype=np.int64))
-
-
-@pytest.mark.parametrize(("right", "passed"), [(100, True), (99, True), (98, False)])
-def test_retain_accuracy_may_fall_by_the_limit(right: int, passed: bool) -> None:
-    gate = gates.retain_accuracy_drop(scores(0.1), scores(0.1, right=right), limit=0.0101)
-    assert gate.passed is passed
-    assert gate.value == pytest.approx((100 - right) / 100)
+ALWAYS = [name for name, limit in GATES.items() if limit.always]
+numbers = st.floats(-10, 10, allow_nan=False)
+intervals = st.tuples(numbers, numbers).map(sorted)
+margins = st.tuples(st.none() | numbers, st.none() | numbers).filter(
+    lambda edges: edges != (None, None) and (None in edges or edges[0] <= edges[1])
+)
 
 
-@pytest.mark.parametrize(("loss", "reached", "within"), [(1.8, False, True), (1.9, True, True), (2.5, True, False)])
-def test_forgetting_is_judged_on_both_sides(loss: float, reached: bool, within: bool) -> None:
-    assert gates.forget_reached_target(scores(loss), 2.0, limit=0.95).passed is reached
-    assert gates.forget_not_overshot(scores(loss), 2.0).passed is within
+def margin(edges: tuple[float | None, float | None]) -> Limit:
+    return Limit("G1", at_least=edges[0], at_most=edges[1])
 
 
-def test_without_a_holdout_the_target_gates_do_not_pass() -> None:
-    gate = gates.forget_reached_target(scores(2.0), None, limit=0.95)
-    assert gate.as_dict() == {"name": "forget_reached_target", "limit": 0.95, "value": None, "passed": False}
+def gate(name: str, estimate: Estimate, *, before: Estimate | None = None, limits: Mapping[str, Any] = {}) -> Gate:
+    no_op = {} if before is None else {name: before}
+    (found,) = [one for one in judge({name: estimate}, no_op, Limits.from_json(limits)) if one.name == name]
+    return found
 
 
 @pytest.mark.parametrize(
-    ("after", "gained", "moved", "passed"),
+    ("low", "high", "says"),
     [
-        (1.0, 0.5, 1.0, True),
-        (1.0, 0.5, 0.0, False),  # no weight moved
-        (1.0, 0.3, 1.0, False),  # less than owed
-        (0.1, 0.5, 1.0, False),  # the loss did not rise
-        (1.0, float("nan"), 1.0, False),
+        (0.8, 1.2, "passed"),  # the margin is closed
+        (0.79, 1.0, "undecided"),
+        (1.0, 1.21, "undecided"),
+        (0.5, 1.5, "undecided"),
+        (0.1, 0.79, "failed"),
+        (1.21, 9.0, "failed"),
+        (math.inf, math.inf, "failed"),
+        (math.nan, math.nan, "undecided"),
     ],
 )
-def test_something_must_have_changed(after: float, gained: float, moved: float, passed: bool) -> None:
-    gate = gates.something_changed(scores(0.1), scores(after), owed=0.4, gained=gained, displacement=moved)
-    assert gate.passed is passed
+def test_an_interval_is_judged_as_a_whole(low: float, high: float, says: str) -> None:
+    assert gate("forget_loss_ratio", Estimate((low + high) / 2, low, high)).status == says
 
 
-def test_a_run_that_owed_nothing_has_changed_nothing() -> None:
-    assert not gates.something_changed(scores(0.1), scores(0.2), owed=0.0, gained=0.0, displacement=1.0).passed
+@given(intervals, margins, st.floats(0, 5), st.floats(0, 5))
+def test_widening_a_margin_never_fails_what_passed(
+    interval: list[float], edges: tuple[float | None, float | None], down: float, up: float
+) -> None:
+    wider = tuple(edge if edge is None else edge + by for edge, by in zip(edges, (-down, up), strict=True))
+    if status(*interval, margin(edges)) == "passed":
+        assert status(*interval, margin(wider)) == "passed"  # type: ignore[arg-type]
+    if status(*interval, margin(wider)) == "failed":  # type: ignore[arg-type]
+        assert status(*interval, margin(edges)) == "failed"
 
 
-def test_the_yardstick_lies_between_the_holdout_before_and_now() -> None:
-    assert yardstick(scores(1.0), scores(4.0)) == 2.0
-    assert yardstick(SetScores.empty(), SetScores.empty()) is None
-    assert yardstick(scores(0.0), scores(1.0)) is None
+@given(intervals, margins, st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_more_records_settle_what_was_open_and_never_turn_it_round(
+    interval: list[float], edges: tuple[float | None, float | None], inside: tuple[float, float]
+) -> None:
+    low, high = interval
+    narrower = sorted(min(max(low + share * (high - low), low), high) for share in inside)
+    before = status(low, high, margin(edges))
+    assert status(*narrower, margin(edges)) == before or before == "undecided"
+
+
+@given(numbers, margins)
+def test_an_exact_number_is_always_decided(value: float, edges: tuple[float | None, float | None]) -> None:
+    low, high = edges
+    inside = (low is None or low <= value) and (high is None or value <= high)
+    assert status(value, value, margin(edges)) == ("passed" if inside else "failed")
+
+
+def test_a_measurement_that_does_not_apply_is_no_gate_and_one_that_every_run_needs_is_undecided() -> None:
+    assert [(one.name, one.status, one.measured) for one in judge({}, {}, Limits())] == [
+        (name, "undecided", False) for name in ALWAYS
+    ]
+
+
+def test_a_gate_that_is_off_and_a_number_that_is_none_are_not_judged() -> None:
+    limits = Limits.from_json({"int8_recovery": {"severity": "off"}})
+    found = judge({"int8_recovery": Estimate.exact(0.9), "kl_to_original": Estimate.exact(0.1)}, {}, limits)
+    assert {one.name for one in found} == set(ALWAYS)
+
+
+def test_the_unchanged_weights_are_judged_beside() -> None:
+    same = gate("membership_auc_loss", Estimate(0.5, 0.46, 0.54), before=Estimate(0.5, 0.46, 0.54))
+    assert (same.status, same.no_op, same.no_op_status, same.informative) == ("passed", 0.5, "passed", False)
+    known = gate("membership_auc_loss", Estimate(0.5, 0.46, 0.54), before=Estimate(0.9, 0.8, 1.0))
+    assert (known.no_op_status, known.informative) == ("failed", True)
+    kept = gate("retain_accuracy_drop", Estimate.exact(0.0), before=Estimate.exact(0.0))
+    assert kept.informative  # utility should not change, so it is no fault that it did not
+
+
+@pytest.mark.parametrize(("value", "edge"), [(0.1, 0.8), (0.99, 0.8), (1.01, 1.2), (7.0, 1.2), (math.nan, 1.2)])
+def test_the_limit_is_the_edge_nearest_to_the_value(value: float, edge: float) -> None:
+    assert gate("forget_loss_ratio", Estimate.exact(value)).limit == edge
+    assert gate("displacement", Estimate.exact(value)).limit == 1e-12
+
+
+def test_a_gate_is_plain_json_and_comes_back() -> None:
+    found = gate("forget_loss_ratio", Estimate(0.95, 0.9, 1.1), before=Estimate.exact(0.25))
+    assert found.as_dict() == {
+        "name": "forget_loss_ratio",
+        "group": "G1",
+        "limit": 0.8,
+        "value": 0.95,
+        "passed": True,
+        "low": 0.9,
+        "high": 1.1,
+        "at_least": 0.8,
+        "at_most": 1.2,
+        "status": "passed",
+        "severity": "important",
+        "no_op": 0.25,
+        "no_op_status": "failed",
+    }
+    assert Gate.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    unknown = gate("forget_loss_ratio", Estimate.exact(math.nan)).as_dict()
+    assert (unknown["value"], unknown["low"], unknown["passed"]) == (None, None, False)
+    assert not Gate.from_dict(unknown).measured

@@ -58,6 +58,7 @@ def test_the_forget_set_reaches_the_holdouts_loss_and_the_retain_set_stays(
     assert 0.8 <= after["forget"]["loss"] / after["holdout"]["loss"] <= 1.2
     assert 0.8 <= after["forget"]["loss"] / before["holdout"]["loss"] <= 1.2
     assert before["retain"]["accuracy"] - after["retain"]["accuracy"] <= 0.01
+    assert (outcome.verdict, outcome.gates[0]["name"]) == ("passed", "displacement")
     assert all(gate["passed"] for gate in outcome.gates)
 
 
@@ -145,7 +146,9 @@ def test_without_a_holdout_there_is_no_target(digits: Built, tmp_path: Path) -> 
     assert outcome.stop_reason == "max_steps"
     assert outcome.metrics is not None
     assert outcome.metrics["after"]["membership_auc"] is None
-    assert {gate["name"]: gate["passed"] for gate in outcome.gates}["forget_reached_target"] is False
+    assert {gate["name"]: gate["status"] for gate in outcome.gates}["forget_loss_ratio"] == "undecided"
+    assert outcome.verdict != "passed"
+    assert "There is no matched holdout to compare the forget set with." in outcome.verdict_reasons
 
 
 def test_a_cancelled_run_writes_nothing(digits: Built, tmp_path: Path) -> None:
@@ -179,7 +182,8 @@ def test_a_budget_that_cannot_be_kept_rolls_back(
     assert outcome.metrics is not None
     assert outcome.metrics["after"]["rolled_back"] is True
     assert outcome.metrics["after"]["displacement"] == 0.0
-    assert {gate["name"]: gate["passed"] for gate in outcome.gates}["something_changed"] is False
+    assert {gate["name"]: gate["status"] for gate in outcome.gates}["displacement"] == "failed"
+    assert outcome.verdict == "failed"
 
 
 def failure_of(outcome: Outcome) -> tuple[str, bool]:
