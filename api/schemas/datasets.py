@@ -58,7 +58,10 @@ Column = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class ColumnsIn(WireIn):
-    """Which columns hold what. Images need `image` and `label`; text needs `response` (with or without `prompt`) or `text`."""  # noqa: E501
+    """Which columns hold what. Images need `image` and `label`; text needs `response` (with or without `prompt`) or `text`.
+
+    `paraphrase` and `perturbed` come together, beside `response`; models are measured with them and never learn them.
+    """  # noqa: E501
 
     record_id: Column = Field(description="unique and never null; text or integers")
     subject_id: Column | None = Field(None, description="the person a row is about; may be null in a row")
@@ -68,6 +71,8 @@ class ColumnsIn(WireIn):
     prompt: Column | None = None
     response: Column | None = None
     text: Column | None = None
+    paraphrase: Column | None = Field(None, description="the response in other words, for the truth ratio; may be null")
+    perturbed: Column | None = Field(None, description="a list of wrong responses, for the truth ratio; may be null")
     identities: dict[str, Column] = Field(
         {}, description="identity type to column; only keyed digests of the values are kept"
     )

@@ -26,6 +26,10 @@ class ColumnMap:
     prompt: str | None = None
     response: str | None = None
     text: str | None = None
+    paraphrase: str | None = None
+    """The response in other words; with ``perturbed`` it serves to measure the truth ratio, never to learn."""
+    perturbed: str | None = None
+    """A list of wrong responses that read alike."""
     identities: Mapping[str, str] = field(default_factory=dict[str, str])
     """Identity type (``email`` …) to column."""
 
@@ -38,6 +42,12 @@ class ColumnMap:
         """The columns that hold what models learn from, by our names."""
         names = {"image": self.image, "label": self.label, "prompt": self.prompt}
         names |= {"response": self.response, "text": self.text}
+        return {key: name for key, name in names.items() if name is not None}
+
+    @property
+    def variants(self) -> Mapping[str, str]:
+        """The columns of other answers to the same prompt, by our names; a row may leave them empty."""
+        names = {"paraphrase": self.paraphrase, "perturbed": self.perturbed}
         return {key: name for key, name in names.items() if name is not None}
 
     @property
@@ -63,7 +73,7 @@ def check_columns(columns: ColumnMap, *, task: str, image_shape: tuple[int, ...]
 
 
 def _image_problems(columns: ColumnMap, image_shape: tuple[int, ...] | None) -> list[Problem]:
-    problems = _unwanted(columns, ("prompt", "response", "text"), IMAGE_TASK)
+    problems = _unwanted(columns, ("prompt", "response", "text", "paraphrase", "perturbed"), IMAGE_TASK)
     problems += [_missing(name, IMAGE_TASK) for name in ("image", "label") if name not in columns.content]
     if image_shape is not None and (len(image_shape) != 3 or min(image_shape) < 1 or image_shape[2] not in (1, 3, 4)):
         problems.append(
@@ -80,6 +90,9 @@ def _text_problems(columns: ColumnMap, image_shape: tuple[int, ...] | None) -> l
         problems.append(_missing("response", TEXT_TASK))
     if columns.text is not None and (columns.prompt is not None or columns.response is not None):
         problems.append(Problem("/columns/text", "ambiguous", "Give text alone, or response with or without prompt."))
+    if columns.variants and (columns.response is None or len(columns.variants) < 2):
+        message = "The truth ratio needs response, paraphrase and perturbed together."
+        problems.append(Problem(f"/columns/{next(iter(columns.variants))}", "incomplete", message))
     return problems
 
 
@@ -87,7 +100,7 @@ def _unwanted(columns: ColumnMap, names: tuple[str, ...], task: str) -> list[Pro
     return [
         Problem(f"/columns/{name}", "unwanted", f"The task {task} has no use for this column.")
         for name in names
-        if name in columns.content
+        if name in {**columns.content, **columns.variants}
     ]
 
 

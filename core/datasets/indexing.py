@@ -197,7 +197,7 @@ class _Index:
         return len(rows)
 
     def _said(self, path: str, error: BadData) -> InvalidDataset:
-        columns = {**self._layout.columns.keys, **self._layout.columns.content}
+        columns = {**self._layout.columns.keys, **self._layout.columns.content, **self._layout.columns.variants}
         where = "" if error.row is None else f", row {error.row}"
         where += "" if error.key is None else f", column {columns[error.key]!r}"
         pointer = "" if error.key is None else f"/columns/{error.key}"

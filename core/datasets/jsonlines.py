@@ -22,6 +22,8 @@ def read_jsonlines(path: Path, layout: Layout) -> Iterator[Batch]:
             values[key].append(_key_value(fields, key, name, row))
         for key, name in layout.columns.content.items():
             _check_content(_field(fields, key, name, row), key, layout, row)
+        for key, name in layout.columns.variants.items():
+            _check_variant(_field(fields, key, name, row), key, row)
         if len(values["record_id"]) == _ROWS_AT_ONCE:
             yield checked_batch(row + 1 - _ROWS_AT_ONCE, values)
             values = {key: [] for key in keys}
@@ -64,6 +66,16 @@ def _key_value(fields: Mapping[str, Any], key: str, name: str, row: int) -> str 
     raise BadData(
         "bad_value_type", "text or an integer is needed" if key != "split" else "text is needed", key=key, row=row
     )
+
+
+def _check_variant(value: Any, key: str, row: int) -> None:
+    """Null, or one text; of ``perturbed`` a list of texts."""
+    if value is None or (key == "paraphrase" and isinstance(value, str)):
+        return
+    if key == "perturbed" and isinstance(value, list) and all(isinstance(one, str) for one in cast("list[Any]", value)):
+        return
+    needed = "text is needed" if key == "paraphrase" else "a list of texts is needed"
+    raise BadData("bad_value_type", needed, key=key, row=row)
 
 
 def _check_content(value: Any, key: str, layout: Layout, row: int) -> None:

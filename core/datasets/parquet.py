@@ -87,7 +87,7 @@ def _refuse_where(mask: Any, code: str, why: str, key: str, first: int) -> None:
 
 
 def _check_schema(schema: Any, layout: Layout) -> None:
-    for key, name in {**layout.columns.keys, **layout.columns.content}.items():
+    for key, name in {**layout.columns.keys, **layout.columns.content, **layout.columns.variants}.items():
         if schema.names.count(name) != 1:
             how_many = "several columns" if name in schema.names else "no column"
             raise BadData("missing_column", f"there is {how_many} of this name", key=key)
@@ -101,8 +101,10 @@ def _kind_problem(kind: Any, key: str, layout: Layout) -> str | None:
     """What a column must be and is not."""
     if key == "label":
         return None if pa.types.is_integer(kind) else "labels are integers"
-    if key in ("prompt", "response", "text"):
+    if key in ("prompt", "response", "text", "paraphrase"):
         return None if _is_text(kind) else "text is needed"
+    if key == "perturbed":
+        return None if _is_list(kind) and _is_text(kind.value_type) else "lists of texts are needed"
     if key == "image":
         return _image_problem(kind, layout)
     if key == "split":
@@ -120,7 +122,7 @@ def _image_problem(kind: Any, layout: Layout) -> str | None:
         )
     if _is_binary(kind):
         return None
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    if _is_list(kind):
         return None if layout.pixels is not None else "lists of pixels need image_shape"
     return "encoded bytes, a struct with bytes, or raw pixels are needed"
 
@@ -133,6 +135,10 @@ def _is_text(kind: Any) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_list(kind: Any) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _is_binary(kind: Any) -> bool:

@@ -50,6 +50,14 @@ class Bench:
         return SetScores(np.concatenate(losses), np.concatenate(correct), np.concatenate(counted))
 
     @torch.no_grad()
+    def losses(self, examples: list[Example]) -> NDArray[np.float64]:
+        """Losses in nats of a few examples at hand, shape (examples,). Raises ``Cancelled``."""
+        if self.cancelled():
+            raise Cancelled
+        parts = [self.family.score(self.model.model, batch).losses for batch in self.batch(examples)]
+        return torch.cat(parts).double().cpu().numpy() if parts else np.empty(0)
+
+    @torch.no_grad()
     def observe(self, examples: ExampleSet) -> Observation:
         """The same with what lies behind the scores. Raises ``Cancelled`` between two forward passes."""
         return joined([self.family.observe(self.model.model, batch) for batch in self.batches(examples)])

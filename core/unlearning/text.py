@@ -1,6 +1,7 @@
 """Causal language models: prompt and response become tokens, and only the response is scored."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,14 @@ from core.unlearning.failures import UnlearningError
 from core.unlearning.records import Record
 
 UNSCORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Variants:
+    """Other answers to a record's prompt: the right one in other words, and wrong ones that read alike."""
+
+    paraphrase: Example
+    perturbed: list[Example]
 
 
 class TextFamily:
@@ -46,7 +55,15 @@ class TextFamily:
         if not isinstance(response, str):
             raise UnlearningError("bad_dataset", "A text dataset needs a column for 'response' or for 'text'.")
         self._response = response
+        self._paraphrase: str | None = columns.get("paraphrase")
+        self._perturbed: str | None = columns.get("perturbed")
         self.columns: Sequence[str] = [name for name in (self._prompt, self._response) if name]
+
+    @property
+    def variant_columns(self) -> Sequence[str]:
+        """The columns that ``variants`` needs besides ``columns``; none if the dataset has no such answers."""
+        both = self._paraphrase, self._perturbed
+        return [name for name in both if name] if all(both) else []
 
     def encode(self, record: Record) -> Example:
         """Token ids and labels, both (tokens,). Raises ``BadRecord``."""
@@ -63,6 +80,16 @@ class TextFamily:
         labels = np.array([*[UNSCORED] * len(prompt), *response], dtype=np.int64)
         labels[0] = UNSCORED
         return Example(ids, labels)
+
+    def variants(self, record: Record) -> Variants | None:
+        """The record's paraphrase and its wrong answers, encoded; None if it lacks either. Raises ``BadRecord``."""
+        paraphrase, wrong = (record.values.get(name or "") for name in (self._paraphrase, self._perturbed))
+        if not isinstance(paraphrase, str) or not isinstance(wrong, list) or not wrong:
+            return None
+        return Variants(self._reworded(record, paraphrase), [self._reworded(record, text) for text in wrong])
+
+    def _reworded(self, record: Record, response: object) -> Example:
+        return self.encode(Record(record.file, record.row, {**record.values, self._response: response}))
 
     def collate(self, examples: Sequence[Example], device: torch.device) -> Batch:
         """Padded on the right to the longest record: ids, mask and labels, each (records, tokens)."""
