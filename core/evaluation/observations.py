@@ -35,14 +35,15 @@ class TokenAnswers:
     """Standard deviation of log p under the same weights."""
     lengths: NDArray[np.int64]
 
-    def records(self, values: NDArray[np.generic]) -> list[NDArray[np.generic]]:
-        """``values`` of all tokens, (tokens,), cut into one array a record."""
-        return np.split(values, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
+    def slices(self) -> list[slice]:
+        """Where each record's tokens lie."""
+        ends = np.cumsum(self.lengths).tolist()
+        return [slice(end - length, end) for end, length in zip(ends, self.lengths.tolist(), strict=True)]
 
     def take(self, index: NDArray[np.integer]) -> "TokenAnswers":
         """Those of the records at ``index``, in that order."""
-        ends = np.cumsum(self.lengths)
-        spans = [np.arange(ends[i] - self.lengths[i], ends[i]) for i in index]
+        places = self.slices()
+        spans = [np.arange(places[i].start, places[i].stop) for i in index]
         tokens = np.concatenate(spans) if spans else np.empty(0, dtype=np.int64)
         return TokenAnswers(
             self.log_probabilities[tokens],

@@ -1,7 +1,6 @@
 """Image classifiers: bytes or raw pixels become the arrays that the model was trained on."""
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from core.evaluation.confidence import logit_confidence
 from core.evaluation.observations import ClassAnswers, Observation
 from core.unlearning.batches import Answers, Batch, Example, Scores
 from core.unlearning.failures import UnlearningError, UnsupportedModel
@@ -101,13 +101,10 @@ class ImageFamily:
 
     @torch.no_grad()
     def observe(self, model: nn.Module, batch: Batch) -> Observation:
-        """The scores, the classes, and log p − log(1 − p) of the right class: its logit over all others together."""
+        """The scores, the classes, and how sure the model is of them."""
         logits = model(**batch.inputs).logits.float()
-        labels = batch.labels[:, None]
-        right = logits.gather(1, labels)[:, 0]
-        others = logits.double().scatter(1, labels, -math.inf).logsumexp(dim=1)
-        confidence = (right.double() - others).cpu().numpy()
-        answers = ClassAnswers(batch.labels.cpu().numpy(), confidence)
+        labels = batch.labels.cpu().numpy()
+        answers = ClassAnswers(labels, logit_confidence(logits.cpu().numpy(), labels))
         return Observation(_scores(logits, batch.labels).on_host(), answers)
 
     def _pixels(self, record: Record) -> Pixels:

@@ -2,26 +2,38 @@
 
 Pure: no model here, only what it answered. What compares forget records with never-seen ones (G1 to G3) uses the
 forget records that found a match and the holdout records matched to them; what compares before with after uses whole
-sets. Every interval is a bootstrap over records, seeded.
+sets. Intervals are bootstraps over records, seeded; what is said of the whole forget set and of nothing beyond it (G0)
+is exact.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.evaluation.bootstrap import Counts, Samples, bootstrap, weighted_bootstrap
+from core.evaluation.bootstrap import Counts, Samples, weighted_bootstrap
 from core.evaluation.estimates import Estimate
+from core.evaluation.exact_memorisation import exact_memorisation
+from core.evaluation.extraction_strength import extraction_strength
 from core.evaluation.matching import Matching
+from core.evaluation.membership import attack_auc
+from core.evaluation.min_k import min_k
+from core.evaluation.min_k_plus import min_k_plus
 from core.evaluation.observations import ClassAnswers, Observation, TokenAnswers
+from core.evaluation.specificity import specificity
+from core.evaluation.statistics import difference_of_means, mean, quantile
+from core.evaluation.true_positive_rate import attack_tpr
+from core.evaluation.worst_class_drop import worst_class_drop
 from core.evaluation.yardstick import yardstick
-from core.unlearning.objective import matched_targets, mean_surprise, surprise
+from core.unlearning.objective import matched_targets, surprise
 from core.unlearning.observing import Look
 
 Measurements = dict[str, Estimate]
+Scores = NDArray[np.float64]
+"""One number a record, (n,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +42,7 @@ class Facts:
 
     matching: Matching
     pool: NDArray[np.integer]
-    """Indices of retained records that were never aimed at and whose rises say what chance does."""
+    """Indices of retained records that were never aimed at; their changes show what happens to any record."""
     displacement: float
     """How far the weights moved, as saved."""
     owed: float | None
@@ -39,98 +51,190 @@ class Facts:
 
 
 def measure(before: Look, after: Look, facts: Facts) -> Measurements:
-    """Every measurement that these two looks and facts allow, by name; nan where one cannot be said."""
+    """Every measurement that these looks allow, by name; one that cannot be said is nan.
+
+    Without matched records there is nothing for G1 to G3; without a holdout nothing of it in G4.
+    """
     found = _changed(before, after, facts) | _useful(before, after, facts.seed)
-    if len(facts.matching.holdout):
-        found |= _forgotten(before, after, facts) | _members(after, facts)
-    return found
+    if not len(facts.matching.holdout):
+        return found
+    return found | _as_never_seen(before, after, facts) | _membership(after, facts)
 
 
 # --- G0: something changed --------------------------------------------------------------------------------------
 
 
 def _changed(before: Look, after: Look, facts: Facts) -> Measurements:
-    gained = mean_surprise(after.forget.scores.losses) - mean_surprise(before.forget.scores.losses)
-    rises = after.retain.scores.losses - before.retain.scores.losses
+    were, are = before.forget.scores.losses, after.forget.scores.losses
+    others = after.retain.scores.losses - before.retain.scores.losses
     found = {
         "displacement": Estimate.exact(facts.displacement),
-        "specificity": specificity(after.forget.scores.losses - before.forget.scores.losses, rises[facts.pool], facts.seed),
-        "gap_closed": _gap_closed(before, after, facts),
+        "gap_closed": Estimate.exact(_gap_closed(before, after, facts.matching)),
+        "specificity": specificity(are - were, others[facts.pool], seed=facts.seed),
     }
-    if facts.owed is not None:
-        found["promise_kept"] = Estimate.exact(gained / facts.owed if facts.owed > 0 else math.nan)
-    return found
+    if facts.owed is None:
+        return found
+    gained = float((surprises(are) - surprises(were)).mean())
+    return found | {"promise_kept": Estimate.exact(gained / facts.owed if facts.owed > 0 else math.nan)}
 
 
-def _gap_closed(before: Look, after: Look, facts: Facts) -> Estimate:
-    """The way in surprise that the forget set went, over that to the strangers' losses matched to it by rank."""
-    strangers = strangers_losses(before, after, facts.matching)
-    if not len(strangers):
-        return Estimate.unknown()
-    start = _surprises(before.forget.scores.losses)
-    target = _surprises(matched_targets(before.forget.scores.losses, strangers))
-    if not target.mean() > start.mean():
-        return Estimate.unknown()
-    ways = np.stack([_surprises(after.forget.scores.losses) - start, target - start], axis=1)
-    return weighted_bootstrap(_ratio_of_columns, ways, seed=facts.seed)
+def _gap_closed(before: Look, after: Look, matching: Matching) -> float:
+    """How much of the way, in mean surprise, from where the forget set was to its targets it went."""
+    goals = targets(before, after, matching)
+    if goals is None:
+        return math.nan
+    start = surprises(before.forget.scores.losses).mean()
+    way = surprises(goals).mean() - start
+    return float((surprises(after.forget.scores.losses).mean() - start) / way) if way > 0 else math.nan
 
 
-def strangers_losses(before: Look, after: Look, matching: Matching) -> NDArray[np.floating]:
-    """Losses of the matched holdout now, scaled to have the yardstick as their mean, shape (m,); none without one."""
-    were, are = (look.holdout.scores.take(matching.holdout) for look in (before, after))
+def targets(before: Look, after: Look, matching: Matching) -> Scores | None:
+    """The loss in nats that each forget record should have: the matched holdout's now, scaled to have the yardstick as
+    their mean, matched by rank. None without a matched holdout."""
+    were, are = (seen.holdout.scores.take(matching.holdout) for seen in (before, after))
     goal = yardstick(were, are)
-    return are.losses * (goal / are.loss) if goal is not None else np.empty(0)
+    return None if goal is None else matched_targets(before.forget.scores.losses, are.losses * (goal / are.loss))
 
 
-def _surprises(losses: NDArray[np.floating]) -> NDArray[np.float64]:
+def surprises(losses: NDArray[np.floating]) -> Scores:
+    """The surprise of each loss; see ``core.unlearning.objective``."""
     return surprise(torch.from_numpy(losses.astype(np.float64))).numpy()
 
 
 # --- G1, G2: as if never seen, and not beyond -------------------------------------------------------------------
 
 
-def _forgotten(before: Look, after: Look, facts: Facts) -> Measurements:
-    forget, holdout = _matched(after, facts.matching)
+def _as_never_seen(before: Look, after: Look, facts: Facts) -> Measurements:
+    forget, holdout = matched(after, facts.matching)
     were = before.holdout.scores.losses[facts.matching.holdout]
-    both = np.stack([were, holdout.scores.losses], axis=1)
+    losses, strangers = forget.scores.losses, holdout.scores.losses
+    both = np.stack([were, strangers], axis=1)
     found = {
-        "forget_loss_ratio": weighted_bootstrap(_over_yardstick, forget.scores.losses, both, seed=facts.seed),
-        "forget_loss_p95_ratio": weighted_bootstrap(
-            _over_high_quantile, forget.scores.losses, holdout.scores.losses, seed=facts.seed
-        ),
+        "forget_loss_ratio": weighted_bootstrap(_over_yardstick, losses, both, seed=facts.seed),
+        "forget_loss_p95_ratio": weighted_bootstrap(_over_high_quantile, losses, strangers, seed=facts.seed),
     }
-    if isinstance(forget.answers, ClassAnswers):
-        right = (forget.scores.correct.astype(float), holdout.scores.correct.astype(float))
-        return found | {"forget_accuracy_gap": weighted_bootstrap(difference_of_means, *right, seed=facts.seed)}
-    return found
+    gaps = {name: (of(forget), of(holdout)) for name, of in _GAPS[type(forget.answers)].items()}
+    return found | {
+        name: weighted_bootstrap(difference_of_means, *pair, seed=facts.seed) for name, pair in gaps.items()
+    }
 
 
-def _matched(look: Look, matching: Matching) -> tuple[Observation, Observation]:
+def matched(look: Look, matching: Matching) -> tuple[Observation, Observation]:
+    """The forget records that found a match, and the holdout records matched to them."""
     return look.forget.take(matching.forget), look.holdout.take(matching.holdout)
 
 
-def _over_yardstick(samples: Samples, counts: Counts) -> NDArray[np.floating]:
+def accuracies(seen: Observation) -> Scores:
+    """Share of each record's answers that are right."""
+    return seen.scores.correct / seen.scores.counted
+
+
+def memorised(seen: Observation) -> Scores:
+    """Exact memorisation of each record; nan for classes."""
+    return _of_tokens(seen, lambda said, i: exact_memorisation(said.right[i]))
+
+
+def extracted(seen: Observation) -> Scores:
+    """Extraction strength of each record; nan for classes."""
+    return _of_tokens(seen, lambda said, i: extraction_strength(said.right[i]))
+
+
+_GAPS: dict[type, dict[str, Callable[[Observation], Scores]]] = {
+    ClassAnswers: {"forget_accuracy_gap": accuracies},
+    TokenAnswers: {"extraction_gap": extracted, "memorisation_gap": memorised},
+}
+"""What a forget record may not have more of than a never-seen one, by kind of answer."""
+
+
+def _of_tokens(seen: Observation, of: Callable[[TokenAnswers, slice], float]) -> Scores:
+    """``of`` the tokens of each record."""
+    if not isinstance(seen.answers, TokenAnswers):
+        return np.full(len(seen), math.nan)
+    said = seen.answers
+    return np.array([of(said, here) for here in said.slices()], dtype=np.float64)
+
+
+def _over_yardstick(samples: Samples, counts: Counts) -> Scores:
     """Mean forget loss over the geometric mean of the holdout's means, whose columns are before and now."""
-    forget, holdout = (count @ sample / len(sample) for sample, count in zip(samples, counts, strict=True))
-    return forget / np.sqrt(holdout[:, 0] * holdout[:, 1])
+    strangers = counts[1] @ samples[1] / len(samples[1])
+    return mean(samples[:1], counts[:1]) / np.sqrt(strangers[:, 0] * strangers[:, 1])
 
 
-def _over_high_quantile(samples: Samples, counts: Counts) -> NDArray[np.floating]:
+def _over_high_quantile(samples: Samples, counts: Counts) -> Scores:
     """Mean of the first sample over the 95th percentile of the second."""
     return mean(samples[:1], counts[:1]) / quantile(0.95)(samples[1:], counts[1:])
 
 
-def _ratio_of_columns(samples: Samples, counts: Counts) -> NDArray[np.floating]:
-    """Sum of the first column over the sum of the second."""
-    sums = counts[0] @ samples[0]
-    return sums[:, 0] / sums[:, 1]
+# --- G3: told from never-seen records by an attack --------------------------------------------------------------
+
+
+def _membership(after: Look, facts: Facts) -> Measurements:
+    forget, holdout = matched(after, facts.matching)
+    found: Measurements = {}
+    for name, attack in ATTACKS[type(forget.answers)].items():
+        ours, theirs = attack(forget), attack(holdout)
+        found[f"membership_auc_{name}"] = attack_auc(ours, theirs, seed=facts.seed)
+        found[f"membership_tpr_{name}"] = attack_tpr(ours, theirs, seed=facts.seed)
+    return found
+
+
+def _confidence(seen: Observation) -> Scores:
+    return seen.answers.confidence if isinstance(seen.answers, ClassAnswers) else np.full(len(seen), math.nan)
+
+
+def _min_k(seen: Observation) -> Scores:
+    return _of_tokens(seen, lambda said, i: min_k(said.log_probabilities[i]))
+
+
+def _min_k_plus(seen: Observation) -> Scores:
+    return _of_tokens(seen, lambda said, i: min_k_plus(said.log_probabilities[i], said.expected[i], said.spread[i]))
+
+
+def _negative_loss(seen: Observation) -> Scores:
+    return -seen.scores.losses
+
+
+ATTACKS: dict[type, dict[str, Callable[[Observation], Scores]]] = {
+    ClassAnswers: {"loss": _negative_loss, "confidence": _confidence},
+    TokenAnswers: {"loss": _negative_loss, "min_k": _min_k, "min_k_plus": _min_k_plus},
+}
+"""Membership attacks by kind of answer: each gives every record a score, higher for what looks like a member."""
 
 
 # --- G4: still useful -------------------------------------------------------------------------------------------
 
 
 def _useful(before: Look, after: Look, seed: int) -> Measurements:
-    found = {"retain_accuracy_drop": accuracy_drop(before.retain, after.retain, seed)}
-    if len(after.holdout):
-        found["holdout_accuracy_drop"] = accuracy_drop(before.holdout, after.holdout, seed)
+    found = {"retain_accuracy_drop": _accuracy_drop(before.retain, after.retain, seed)}
+    if isinstance(after.retain.answers, TokenAnswers):
+        found["retain_perplexity_ratio"] = _perplexity_ratio(before.retain, after.retain, seed)
+    if not len(after.holdout):
+        return found
+    found["holdout_accuracy_drop"] = _accuracy_drop(before.holdout, after.holdout, seed)
+    if isinstance(after.holdout.answers, ClassAnswers):
+        were, are = before.holdout.scores.correct, after.holdout.scores.correct
+        found["worst_class_drop"] = worst_class_drop(were, are, after.holdout.answers.labels, seed=seed)
     return found
+
+
+def _accuracy_drop(before: Observation, after: Observation, seed: int) -> Estimate:
+    """Share of right answers before minus after, over all answers of the set."""
+    lost = np.stack([before.scores.correct - after.scores.correct, after.scores.counted], axis=1)
+    return weighted_bootstrap(_ratio_of_columns, lost.astype(np.float64), seed=seed)
+
+
+def _perplexity_ratio(before: Observation, after: Observation, seed: int) -> Estimate:
+    """Perplexity after over before: exp of the rise of an answer's mean loss."""
+    counted = after.scores.counted
+    rise = np.stack([(after.scores.losses - before.scores.losses) * counted, counted], axis=1)
+    return weighted_bootstrap(_ratio_of_columns, rise, seed=seed).through(_exp)
+
+
+def _ratio_of_columns(samples: Samples, counts: Counts) -> Scores:
+    """Sum of the first column over the sum of the second."""
+    sums = counts[0] @ samples[0]
+    return sums[:, 0] / sums[:, 1]
+
+
+def _exp(rise: float) -> float:
+    return math.exp(min(rise, 700.0))

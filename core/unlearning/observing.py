@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from core.evaluation.observations import Observation
+from core.evaluation.matching import Matching, match_by_class, match_by_length
+from core.evaluation.observations import ClassAnswers, Observation, TokenAnswers
 from core.unlearning.batches import ExampleSet
 from core.unlearning.bench import Bench
 from core.unlearning.guard import Baseline
@@ -31,3 +32,15 @@ class Look:
 def look(bench: Bench, everyone: ExampleSet) -> Look:
     """Observe the bench's forget and retain sets, and ``everyone`` who is held out. Raises ``Cancelled``."""
     return Look(bench.observe(bench.forget), bench.observe(bench.retain), bench.observe(everyone))
+
+
+def match(look: Look, *, seed: int) -> Matching:
+    """Which holdout records the forget set is compared with: of the same classes, or of about the same lengths."""
+    forget, holdout = look.forget.answers, look.holdout.answers
+    none = np.empty(0, dtype=np.int64)
+    if isinstance(forget, ClassAnswers):
+        return match_by_class(
+            forget.labels, holdout.labels if isinstance(holdout, ClassAnswers) else none, seed=seed
+        )
+    lengths = forget.lengths if isinstance(forget, TokenAnswers) else none
+    return match_by_length(lengths, holdout.lengths if isinstance(holdout, TokenAnswers) else none, seed=seed)

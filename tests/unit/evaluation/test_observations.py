@@ -27,7 +27,7 @@ def test_records_taken_keep_their_own_tokens() -> None:
 def test_batches_are_joined_in_order() -> None:
     seen = joined([spoken([-1, -2]), Observation.empty(), spoken([-3], [-4])])
     assert isinstance(seen.answers, TokenAnswers)
-    assert [part.tolist() for part in seen.answers.records(seen.answers.log_probabilities)] == [[-1, -2], [-3], [-4]]
+    assert [seen.answers.log_probabilities[here].tolist() for here in seen.answers.slices()] == [[-1, -2], [-3], [-4]]
     assert seen.scores.losses.tolist() == [1.5, 3, 4]
 
 
