@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.evaluation.kl import kl_to_original
 from core.unlearning.batches import Answers, ExampleSet
 from core.unlearning.bench import Bench
 
@@ -22,12 +22,12 @@ BYTES = 256 * 2**20
 class Kept:
     """What the original model answered: of each of the first records, (answers, choices) log-probabilities."""
 
-    said: list[Tensor]
+    said: list[NDArray[np.float32]]
 
 
 def keep(bench: Bench, examples: ExampleSet, *, most_bytes: int = BYTES) -> Kept:
     """The answers to the first of ``examples``, as many as fit; on the host, float32."""
-    said: list[Tensor] = []
+    said: list[NDArray[np.float32]] = []
     room = most_bytes
     with torch.no_grad():
         for batch in bench.batches(examples):
@@ -35,7 +35,7 @@ def keep(bench: Bench, examples: ExampleSet, *, most_bytes: int = BYTES) -> Kept
                 room -= answers.numel() * answers.element_size()
                 if room < 0:
                     return Kept(said)
-                said.append(answers.cpu())
+                said.append(answers.cpu().numpy())
     return Kept(said)
 
 
@@ -47,9 +47,7 @@ def divergence(bench: Bench, examples: ExampleSet, kept: Kept) -> NDArray[np.flo
             for now in _each(bench.family.answers(bench.model.model, batch)):
                 if len(found) == len(kept.said):
                     return np.array(found)
-                original = kept.said[len(found)].to(now.device)
-                kl = F.kl_div(now, original, reduction="none", log_target=True).sum(dim=-1)
-                found.append(float(kl.double().mean()))
+                found.append(float(kl_to_original(kept.said[len(found)], now.cpu().numpy()).mean()))
     return np.array(found)
 
 

@@ -14,17 +14,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.evaluation.bootstrap import Counts, Samples, weighted_bootstrap
+from core.evaluation.bootstrap import weighted_bootstrap
 from core.evaluation.estimates import Estimate
 from core.evaluation.exact_memorisation import exact_memorisation
 from core.evaluation.extraction_strength import extraction_strength
+from core.evaluation.gap_closed import gap_closed
+from core.evaluation.loss_ratio import forget_loss_p95_ratio, forget_loss_ratio
 from core.evaluation.matching import Matching
 from core.evaluation.membership import attack_auc
 from core.evaluation.min_k import min_k
 from core.evaluation.min_k_plus import min_k_plus
 from core.evaluation.observations import ClassAnswers, Observation, TokenAnswers
+from core.evaluation.paired import accuracy_drop, perplexity_ratio
 from core.evaluation.specificity import specificity
-from core.evaluation.statistics import difference_of_means, mean, quantile
+from core.evaluation.statistics import difference_of_means
 from core.evaluation.true_positive_rate import attack_tpr
 from core.evaluation.worst_class_drop import worst_class_drop
 from core.evaluation.yardstick import yardstick
@@ -69,7 +72,7 @@ def _changed(before: Look, after: Look, facts: Facts) -> Measurements:
     others = after.retain.scores.losses - before.retain.scores.losses
     found = {
         "displacement": Estimate.exact(facts.displacement),
-        "gap_closed": Estimate.exact(_gap_closed(before, after, facts.matching)),
+        "gap_closed": _gap_closed(before, after, facts),
         "specificity": specificity(are - were, others[facts.pool], seed=facts.seed),
     }
     if facts.owed is None:
@@ -78,14 +81,13 @@ def _changed(before: Look, after: Look, facts: Facts) -> Measurements:
     return found | {"promise_kept": Estimate.exact(gained / facts.owed if facts.owed > 0 else math.nan)}
 
 
-def _gap_closed(before: Look, after: Look, matching: Matching) -> float:
-    """How much of the way, in mean surprise, from where the forget set was to its targets it went."""
-    goals = targets(before, after, matching)
+def _gap_closed(before: Look, after: Look, facts: Facts) -> Estimate:
+    """Exact: the forget set is all that there is, not a sample of something larger."""
+    goals = targets(before, after, facts.matching)
     if goals is None:
-        return math.nan
-    start = surprises(before.forget.scores.losses).mean()
-    way = surprises(goals).mean() - start
-    return float((surprises(after.forget.scores.losses).mean() - start) / way) if way > 0 else math.nan
+        return Estimate.unknown()
+    were, are, aims = (surprises(one) for one in (before.forget.scores.losses, after.forget.scores.losses, goals))
+    return Estimate.exact(gap_closed(were, are, aims, seed=facts.seed).value)
 
 
 def targets(before: Look, after: Look, matching: Matching) -> Scores | None:
@@ -94,6 +96,11 @@ def targets(before: Look, after: Look, matching: Matching) -> Scores | None:
     were, are = (seen.holdout.scores.take(matching.holdout) for seen in (before, after))
     goal = yardstick(were, are)
     return None if goal is None else matched_targets(before.forget.scores.losses, are.losses * (goal / are.loss))
+
+
+def finite(value: float) -> float | None:
+    """``value``, or None if JSON could not hold it."""
+    return value if math.isfinite(value) else None
 
 
 def surprises(losses: NDArray[np.floating]) -> Scores:
@@ -108,10 +115,9 @@ def _as_never_seen(before: Look, after: Look, facts: Facts) -> Measurements:
     forget, holdout = matched(after, facts.matching)
     were = before.holdout.scores.losses[facts.matching.holdout]
     losses, strangers = forget.scores.losses, holdout.scores.losses
-    both = np.stack([were, strangers], axis=1)
     found = {
-        "forget_loss_ratio": weighted_bootstrap(_over_yardstick, losses, both, seed=facts.seed),
-        "forget_loss_p95_ratio": weighted_bootstrap(_over_high_quantile, losses, strangers, seed=facts.seed),
+        "forget_loss_ratio": forget_loss_ratio(losses, were, strangers, seed=facts.seed),
+        "forget_loss_p95_ratio": forget_loss_p95_ratio(losses, strangers, seed=facts.seed),
     }
     gaps = {name: (of(forget), of(holdout)) for name, of in _GAPS[type(forget.answers)].items()}
     return found | {
@@ -154,17 +160,6 @@ def _of_tokens(seen: Observation, of: Callable[[TokenAnswers, slice], float]) ->
     return np.array([of(said, here) for here in said.slices()], dtype=np.float64)
 
 
-def _over_yardstick(samples: Samples, counts: Counts) -> Scores:
-    """Mean forget loss over the geometric mean of the holdout's means, whose columns are before and now."""
-    strangers = counts[1] @ samples[1] / len(samples[1])
-    return mean(samples[:1], counts[:1]) / np.sqrt(strangers[:, 0] * strangers[:, 1])
-
-
-def _over_high_quantile(samples: Samples, counts: Counts) -> Scores:
-    """Mean of the first sample over the 95th percentile of the second."""
-    return mean(samples[:1], counts[:1]) / quantile(0.95)(samples[1:], counts[1:])
-
-
 # --- G3: told from never-seen records by an attack --------------------------------------------------------------
 
 
@@ -205,36 +200,14 @@ ATTACKS: dict[type, dict[str, Callable[[Observation], Scores]]] = {
 
 
 def _useful(before: Look, after: Look, seed: int) -> Measurements:
-    found = {"retain_accuracy_drop": _accuracy_drop(before.retain, after.retain, seed)}
+    found = {"retain_accuracy_drop": accuracy_drop(before.retain.scores, after.retain.scores, seed=seed)}
     if isinstance(after.retain.answers, TokenAnswers):
-        found["retain_perplexity_ratio"] = _perplexity_ratio(before.retain, after.retain, seed)
+        found["retain_perplexity_ratio"] = perplexity_ratio(before.retain.scores, after.retain.scores, seed=seed)
     if not len(after.holdout):
         return found
-    found["holdout_accuracy_drop"] = _accuracy_drop(before.holdout, after.holdout, seed)
+    found["holdout_accuracy_drop"] = accuracy_drop(before.holdout.scores, after.holdout.scores, seed=seed)
     if isinstance(after.holdout.answers, ClassAnswers):
         were, are = before.holdout.scores.correct, after.holdout.scores.correct
-        found["worst_class_drop"] = worst_class_drop(were, are, after.holdout.answers.labels, seed=seed)
+        labels = after.holdout.answers.labels
+        found["worst_class_drop"] = worst_class_drop(were, are, labels, seed=seed).drop
     return found
-
-
-def _accuracy_drop(before: Observation, after: Observation, seed: int) -> Estimate:
-    """Share of right answers before minus after, over all answers of the set."""
-    lost = np.stack([before.scores.correct - after.scores.correct, after.scores.counted], axis=1)
-    return weighted_bootstrap(_ratio_of_columns, lost.astype(np.float64), seed=seed)
-
-
-def _perplexity_ratio(before: Observation, after: Observation, seed: int) -> Estimate:
-    """Perplexity after over before: exp of the rise of an answer's mean loss."""
-    counted = after.scores.counted
-    rise = np.stack([(after.scores.losses - before.scores.losses) * counted, counted], axis=1)
-    return weighted_bootstrap(_ratio_of_columns, rise, seed=seed).through(_exp)
-
-
-def _ratio_of_columns(samples: Samples, counts: Counts) -> Scores:
-    """Sum of the first column over the sum of the second."""
-    sums = counts[0] @ samples[0]
-    return sums[:, 0] / sums[:, 1]
-
-
-def _exp(rise: float) -> float:
-    return math.exp(min(rise, 700.0))

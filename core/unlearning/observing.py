@@ -39,8 +39,6 @@ def match(look: Look, *, seed: int) -> Matching:
     forget, holdout = look.forget.answers, look.holdout.answers
     none = np.empty(0, dtype=np.int64)
     if isinstance(forget, ClassAnswers):
-        return match_by_class(
-            forget.labels, holdout.labels if isinstance(holdout, ClassAnswers) else none, seed=seed
-        )
+        return match_by_class(forget.labels, holdout.labels if isinstance(holdout, ClassAnswers) else none, seed=seed)
     lengths = forget.lengths if isinstance(forget, TokenAnswers) else none
     return match_by_length(lengths, holdout.lengths if isinstance(holdout, TokenAnswers) else none, seed=seed)

@@ -2,13 +2,21 @@
 
 import copy
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
+from core.evaluation.average_gap import average_gap
+from core.evaluation.forget_quality import forget_quality
+from core.evaluation.matching import Matching
+from core.evaluation.membership import membership_auc
+from core.evaluation.privleak import privleak
+from core.evaluation.tug_of_war import tug_of_war
 from core.unlearning.bench import Bench
 from core.unlearning.failures import Cancelled, UnlearningError
 from core.unlearning.guard import Baseline
 from core.unlearning.job import Parameters
+from core.unlearning.measuring import finite, matched
 from core.unlearning.models import LoadedModel
+from core.unlearning.observing import Look
 from core.unlearning.peer_course import PeerCourse
 
 MOST_WEIGHTS: Final = 20_000_000
@@ -42,3 +50,32 @@ def retrained(bench: Bench, baseline: Baseline, parameters: Parameters) -> Bench
     if run.stop_reason == "cancelled":
         raise Cancelled
     return bench
+
+
+def compare(unlearned: Look, reference: Look, matching: Matching) -> dict[str, Any]:
+    """The contract's ``metrics.reference``: how far the unlearned model is from the one that never met the forget set.
+
+    The losses of its forget set are compared for ``ks_p_value``; a p-value above 0.05 cannot tell the two apart.
+    """
+    ours, theirs = (_accuracies(look) for look in (unlearned, reference))
+    aucs = [_loss_auc(look, matching) for look in (unlearned, reference)]
+    figures = [{**accuracies, "membership": auc} for accuracies, auc in zip((ours, theirs), aucs, strict=True)]
+    return {
+        "method": "retrain",
+        "forget_loss": finite(reference.forget.scores.loss),
+        **{f"{name}_accuracy": finite(value) for name, value in theirs.items()},
+        "membership_auc": finite(aucs[1]),
+        "ks_p_value": finite(forget_quality(unlearned.forget.scores.losses, reference.forget.scores.losses)),
+        "tug_of_war": finite(tug_of_war(ours, theirs)),
+        "average_gap": finite(average_gap(*figures)),
+        "privleak": finite(privleak(aucs[0], retrained=aucs[1])),
+    }
+
+
+def _accuracies(look: Look) -> dict[str, float]:
+    return {name: getattr(look, name).scores.accuracy for name in ("forget", "retain", "holdout")}
+
+
+def _loss_auc(look: Look, matching: Matching) -> float:
+    forget, holdout = matched(look, matching)
+    return membership_auc(forget.scores.losses, holdout.scores.losses)

@@ -11,34 +11,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from core.evaluation.displacement import displacement
-from core.evaluation.estimates import Estimate
-from core.evaluation.gates import judge
-from core.evaluation.limits import Limits
-from core.evaluation.summary import summarise
-from core.evaluation.verdict import verdict
-from core.evaluation.yardstick import yardstick
 from core.unlearning import hardness
 from core.unlearning.batches import ExampleSet, Family, RetainBatches
 from core.unlearning.bench import Bench
 from core.unlearning.course import Course, Run
-from core.unlearning.dials import ACCEPT_SHARE
 from core.unlearning.failures import Cancelled, UnlearningError
 from core.unlearning.guard import Baseline
 from core.unlearning.images import image_family
 from core.unlearning.job import HAMU_Q, METHODS, Job, Outcome, Progress
-from core.unlearning.ledger import Row, total
+from core.unlearning.ledger import Row
 from core.unlearning.loop import Unlearning
 from core.unlearning.models import LoadedModel, end_token, load_model, load_tokenizer, max_tokens
-from core.unlearning.objective import matched_targets, mean_surprise
+from core.unlearning.panel import Extras, Panel
 from core.unlearning.peer_course import PeerCourse
 from core.unlearning.records import Dataset
-from core.unlearning.seed import generator, make_deterministic
+from core.unlearning.reference import check_reference
+from core.unlearning.seed import make_deterministic
 from core.unlearning.selection import Selection, read_selection
-from core.unlearning.text import TextFamily
+from core.unlearning.text import TextFamily, Variants
+from core.unlearning.variants import RECORDS, read_variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +120,7 @@ def _halved(job: Job) -> Job:
 def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
     clock = _Clock()
     with clock.time("load_s"):
-        bench, selection = _prepare(job, folders, line)
+        bench, extras, selection = _prepare(job, folders, line)
     outcome = Outcome(
         worker=_worker(bench.model.device),
         timings=clock.timings,
@@ -137,51 +130,35 @@ def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
     line.report(Progress(phase="assessing"))
     with clock.time("assess_s"):
         started = time.perf_counter()
-        baseline = Baseline(*(bench.score(examples) for examples in (bench.forget, bench.retain, bench.holdout)))
+        panel = Panel(job, bench, extras)
         scoring_s = time.perf_counter() - started
-        measured = hardness.assess(bench, baseline, job.parameters, scoring_s=scoring_s)
+        measured = hardness.assess(panel.bench, panel.baseline, job.parameters, scoring_s=scoring_s)
     line.report(Progress(phase="assessing", hardness=measured))
-    before = _summary(job, baseline)
     if job.mode == "assess":
-        return replace(outcome, hardness=measured, metrics={"before": before})
-    start = bench.copy_weights()
+        return replace(outcome, hardness=measured, metrics={"before": panel.summary()})
+    with clock.time("assess_s"):
+        panel.remember()
     with clock.time("unlearn_s"):
-        run = _unlearn(job, bench, baseline, line)
+        run = _unlearn(job, panel.bench, panel.baseline, line)
     if run.stop_reason == "cancelled":
         raise Cancelled
     line.report(Progress(phase="evaluating"))
     with clock.time("evaluate_s"):
-        moved_in_float32 = displacement(start, bench.model.trainable.items())["displacement"]
-        bench.model.round_to_stored()
-        after = Baseline(*(bench.score(examples) for examples in (bench.forget, bench.retain, bench.holdout)))
-        moved = displacement(start, bench.model.trainable.items())
+        evidence = panel.close(run)
         bench.model.save(folders.output)
-    judged = judge(
-        _measurements(job, baseline, after, run, moved["displacement"]),
-        _measurements(job, baseline, baseline, None, 0.0),
-        Limits.from_json(job.limits).with_default(
-            "retain_accuracy_drop", at_most=job.parameters.retain_accuracy_budget
-        ),
-    )
-    found = verdict(judged, matched=len(baseline.holdout) > 0)
     return replace(
         outcome,
         stop_reason=run.stop_reason,
         hardness=measured | {"branches": hardness.branch_shares([row for row in run.rows if row["accepted"]])},
-        metrics={
-            "before": before,
-            "after": _summary(job, after)
-            | moved
-            | {"displacement_before_rounding": moved_in_float32}
-            | _ledger_summary(run),
-        },
-        gates=tuple(gate.as_dict() for gate in judged),
-        verdict=found.verdict,
-        verdict_reasons=found.reasons,
+        metrics=evidence.metrics,
+        gates=tuple(gate.as_dict() for gate in evidence.gates),
+        verdict=evidence.verdict.verdict,
+        verdict_reasons=evidence.verdict.reasons,
+        records=evidence.records,
     )
 
 
-def _prepare(job: Job, folders: _Folders, line: _Line) -> tuple[Bench, Selection]:
+def _prepare(job: Job, folders: _Folders, line: _Line) -> tuple[Bench, Extras, Selection]:
     if job.parameters.method not in METHODS:
         known = ", ".join(METHODS)
         raise UnlearningError(
@@ -194,6 +171,7 @@ def _prepare(job: Job, folders: _Folders, line: _Line) -> tuple[Bench, Selection
     selection = read_selection(folders.selection, files=len(folders.dataset))
     model = load_model(folders.model, job.task, _device(job.device))
     family = _family(job, model)
+    check_reference(model, parameters)
     dataset = Dataset(job.dataset, folders.dataset, family.columns)
 
     def measured(name: str) -> ExampleSet:
@@ -201,17 +179,31 @@ def _prepare(job: Job, folders: _Folders, line: _Line) -> tuple[Bench, Selection
         return ExampleSet(dataset, family, places.sample(parameters.max_evaluation_records, seed=parameters.seed))
 
     batches = RetainBatches(dataset, family, selection.retain, batch_size=parameters.batch_size, seed=parameters.seed)
+    holdout = measured("holdout")
     bench = Bench(
         model=model,
         family=family,
         forget=ExampleSet(dataset, family, selection.forget),
         retain=measured("retain"),
-        holdout=measured("holdout"),
+        holdout=holdout,
         retain_batches=batches,
         micro_batch_size=parameters.micro_batch_size,
         cancelled=line.cancelled,
     )
-    return bench, selection
+    variants = _variants(job, folders, family, selection)
+    return bench, Extras(holdout, selection.forget_ids, variants), selection
+
+
+def _variants(job: Job, folders: _Folders, family: Family, selection: Selection) -> dict[str, list[Variants]]:
+    """Other answers to the records of each set, where the dataset has them."""
+    if not isinstance(family, TextFamily) or not family.variant_columns or job.parameters.panel != "full":
+        return {}
+    dataset = Dataset(job.dataset, folders.dataset, [*family.columns, *family.variant_columns])
+    samples = {
+        name: getattr(selection, name).sample(RECORDS, seed=job.parameters.seed)
+        for name in ("forget", "retain", "holdout")
+    }
+    return {name: read_variants(dataset, family, places) for name, places in samples.items() if len(places)}
 
 
 def _family(job: Job, model: LoadedModel) -> Family:
@@ -262,44 +254,3 @@ def _unlearn(job: Job, bench: Bench, baseline: Baseline, line: _Line) -> Run:
 def _course(job: Job, bench: Bench, baseline: Baseline) -> Course:
     kind = Unlearning if job.parameters.method == HAMU_Q else PeerCourse
     return kind(bench, baseline, job.parameters)
-
-
-def _summary(job: Job, scores: Baseline) -> dict[str, Any]:
-    return summarise(scores.forget, scores.retain, scores.holdout, perplexity=job.task == "causal-lm")
-
-
-def _ledger_summary(run: Run) -> dict[str, Any]:
-    return {
-        "promised_forget_gain": total(run.rows, "promised_forget_gain"),
-        "realised_forget_gain": total(run.rows, "realised_forget_gain"),
-        "repair_steps": sum(row["kind"] == "repair" for row in run.rows),
-        "rolled_back": run.rolled_back,
-    }
-
-
-def _measurements(job: Job, before: Baseline, after: Baseline, run: Run | None, moved: float) -> dict[str, Estimate]:
-    """Gate name → measurement, by the whole sets; ``run`` is None when nothing was run."""
-    owed = 0.0 if run is None or run.rolled_back else ACCEPT_SHARE * total(run.rows, "promised_forget_gain")
-    gained = mean_surprise(after.forget.losses) - mean_surprise(before.forget.losses)
-    found = {
-        "displacement": moved,
-        "specificity": _specificity(before, after, job.parameters.seed),
-        "retain_accuracy_drop": before.retain.accuracy - after.retain.accuracy,
-    }
-    if owed:
-        found["promise_kept"] = gained / owed
-    if goal := yardstick(before.holdout, after.holdout):
-        targets = matched_targets(before.forget.losses, before.holdout.losses)
-        found |= {
-            "gap_closed": gained / (mean_surprise(targets) - mean_surprise(before.forget.losses)),
-            "forget_loss_ratio": after.forget.loss / goal,
-            "forget_loss_p95_ratio": after.forget.loss / float(np.percentile(after.holdout.losses, 95)),
-        }
-    return {name: Estimate.exact(value) for name, value in found.items()}
-
-
-def _specificity(before: Baseline, after: Baseline, seed: int) -> float:
-    """Share of 1,000 draws of as many retained records whose mean loss rose at least as far as the forget set's."""
-    rises = after.retain.losses - before.retain.losses
-    drawn = generator(seed, "evaluation", 1).choice(rises, (1_000, len(before.forget))).mean(axis=1)
-    return float((drawn >= after.forget.loss - before.forget.loss).mean())

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import torch
 
-_STREAMS: Final = {"retain": 1, "evaluation": 2, "placebo": 3, "relearning": 4}
+_STREAMS: Final = {"retain": 1, "evaluation": 2, "placebo": 3, "relearning": 4, "probe": 5, "divergence": 6}
 """Independent streams drawn from one seed, so that evaluating never shifts which batches are trained on."""
 
 

@@ -1,5 +1,6 @@
 """Losses of other answers to the same prompts, of which the truth ratio is made."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -29,7 +30,7 @@ def read_variants(dataset: Dataset, family: TextFamily, places: Places) -> list[
     return list(islice((variants for variants in found if variants is not None), RECORDS))
 
 
-def variant_losses(bench: Bench, variants: list[Variants]) -> VariantLosses:
+def variant_losses(bench: Bench, variants: Sequence[Variants]) -> VariantLosses:
     """One forward pass over all answers. Raises ``Cancelled``."""
     wrong = [bench.losses(each.perturbed) for each in variants]
     return VariantLosses(bench.losses([each.paraphrase for each in variants]), wrong)

@@ -11,16 +11,17 @@ from torch import Tensor, nn
 
 from core.unlearning.batches import ExampleSet
 from core.unlearning.bench import Bench
+from core.unlearning.models import LoadedModel
 
 
-def features(bench: Bench, examples: ExampleSet) -> NDArray[np.float32] | None:
+def features(bench: Bench, examples: ExampleSet) -> NDArray[np.float32]:
     """One row a record, (n, width): images as they reach the classifier, text as the mean over its scored answers.
 
-    None when the model's last layer is not found. Raises ``Cancelled`` between forward passes.
+    Raises ``ValueError`` for a model without a ``last_layer``, and ``Cancelled`` between forward passes.
     """
-    head = last_layer(bench.model.model, bench.model.config.num_labels)
+    head = last_layer(bench.model)
     if head is None:
-        return None
+        raise ValueError("The model has no last layer that could be watched.")
     rows: list[Tensor] = []
     with torch.no_grad(), _watched(head) as seen:
         for batch in bench.batches(examples):
@@ -29,13 +30,14 @@ def features(bench: Bench, examples: ExampleSet) -> NDArray[np.float32] | None:
     return torch.cat(rows).numpy() if rows else np.empty((0, 0), dtype=np.float32)
 
 
-def last_layer(model: nn.Module, classes: int | None) -> nn.Module | None:
-    """The language head, or the last linear layer with an output for each of ``classes``; None if there is neither."""
-    finder = getattr(model, "get_output_embeddings", None)
+def last_layer(model: LoadedModel) -> nn.Module | None:
+    """The language head, or the last linear layer with an output for each class; None if there is neither."""
+    finder = getattr(model.model, "get_output_embeddings", None)
     if finder is not None and (head := finder()) is not None:
         return cast("nn.Module", head)
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == classes]
-    return linear[-1] if linear else None
+    linear = [module for module in model.model.modules() if isinstance(module, nn.Linear)]
+    ends = [module for module in linear if module.out_features == model.config.num_labels]
+    return ends[-1] if ends else None
 
 
 @contextmanager

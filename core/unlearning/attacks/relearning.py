@@ -51,29 +51,26 @@ def way(model_weights: Mapping[str, Tensor], displacement: float) -> float:
     return min(displacement, LONGEST * norm)
 
 
-def relearn(bench: Bench, halves: Split, *, length: float) -> list[float]:
-    """Mean exam loss in nats before the lesson and after each of its steps, ``STEPS + 1`` numbers.
+def relearn(bench: Bench, halves: Split, *, length: float) -> NDArray[np.float64]:
+    """Each exam record's loss in nats before the lesson and after each of its steps, shape (records, STEPS + 1).
 
-    length: of the lesson's whole way. Empty when there is nothing to examine or nowhere to go. The weights end as they
-    began. Raises ``Cancelled`` between forward passes.
+    length: of the lesson's whole way. The weights end as they began. Raises ``Cancelled`` between forward passes.
     """
-    if not len(halves.exam) or not length > 0:
-        return []
     start = bench.copy_weights()
     try:
-        return list(_lesson(bench, halves, length / STEPS))
+        return np.stack(list(_lesson(bench, halves, length / STEPS)), axis=1)
     finally:
         _put_back(bench, start)
 
 
-def _lesson(bench: Bench, halves: Split, stride: float) -> Iterator[float]:
+def _lesson(bench: Bench, halves: Split, stride: float) -> Iterator[NDArray[np.floating]]:
     batches = list(bench.batches(halves.lesson))
     weights = list(bench.model.trainable.values())
-    yield bench.score(halves.exam).loss
+    yield bench.score(halves.exam).losses
     for _ in range(STEPS):
         bench.mean_loss(batches)
         _descend(weights, stride)
-        yield bench.score(halves.exam).loss
+        yield bench.score(halves.exam).losses
 
 
 @torch.no_grad()
