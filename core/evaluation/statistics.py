@@ -69,8 +69,8 @@ def true_positive_rate_at(fpr: float) -> WeightedStatistic:
         if any(np.isnan(np.asarray(sample)).any() for sample in samples):
             return np.full(len(counts[0]), np.nan)
         found, alarms = (_sorted(-np.asarray(s, dtype=np.float64), c) for s, c in zip(samples, counts, strict=True))
-        allowed = fpr * len(samples[1]) + 1e-9
-        threshold = alarms[0][(alarms[1][:, 1:] > allowed).argmax(axis=1)]
+        allowed = fpr * len(samples[1])
+        threshold = alarms[0][(alarms[1][:, 1:] > allowed + 1e-9).argmax(axis=1)]
         above, tied = _around(*alarms, threshold)
         hits, ties = _around(*found, threshold)
         return (hits + ties * np.maximum(allowed - above, 0) / tied) / len(samples[0])

@@ -1,0 +1,40 @@
+"""The forget loss beside strangers', and the way there."""
+
+import numpy as np
+import pytest
+
+from core.evaluation.gap_closed import gap_closed
+from core.evaluation.loss_ratio import forget_loss_p95_ratio, forget_loss_ratio
+
+
+def test_the_yardstick_is_the_middle_of_before_and_now() -> None:
+    # holdout means 1 before and 4 now: yardstick sqrt(4) = 2; the forget set's mean is 3
+    found = forget_loss_ratio(np.array([2.0, 4.0]), np.array([0.5, 1.5]), np.array([3.0, 5.0]), seed=0)
+    assert found.value == 1.5
+
+
+def test_holdout_records_keep_their_before_and_now_together() -> None:
+    # Each holdout record has before · now = 1, so the ratio of a record to itself is certain.
+    before = np.full(50, 2.0)
+    found = forget_loss_ratio(np.ones(50), before, 1 / before, seed=0)
+    assert (found.low, found.high) == pytest.approx((1.0, 1.0))
+
+
+def test_beside_the_95th_percentile() -> None:
+    assert forget_loss_p95_ratio(np.array([18.0, 20.0]), np.arange(1.0, 101.0), seed=0).value == pytest.approx(0.2)
+
+
+def test_nothing_to_compare_with() -> None:
+    assert not forget_loss_ratio(np.ones(3), np.empty(0), np.empty(0), seed=0).known
+    assert not forget_loss_p95_ratio(np.empty(0), np.ones(3), seed=0).known
+    assert not forget_loss_ratio(np.zeros(2), np.zeros(2), np.zeros(2), seed=0).known
+
+
+def test_the_share_of_the_way_to_the_target() -> None:
+    before, after, target = np.array([-8.0, -6.0]), np.array([-5.0, -2.0]), np.array([-1.0, 1.0])
+    assert gap_closed(before, after, target, seed=0).value == pytest.approx(3.5 / 7)
+
+
+def test_without_a_way_to_go_there_is_no_share() -> None:
+    assert not gap_closed(np.zeros(3), np.ones(3), np.zeros(3), seed=0).known
+    assert not gap_closed(np.empty(0), np.empty(0), np.empty(0), seed=0).known

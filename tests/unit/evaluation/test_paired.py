@@ -1,0 +1,77 @@
+"""Losses of the same records, class by class and altogether."""
+
+import math
+
+import numpy as np
+import pytest
+
+from core.evaluation.paired import accuracy_drop, mean_change, perplexity_ratio
+from core.evaluation.scores import SetScores
+from core.evaluation.worst_class_drop import worst_class_drop
+
+
+def scores(losses: list[float], correct: list[int], counted: list[int]) -> SetScores:
+    return SetScores(np.array(losses), np.array(correct), np.array(counted))
+
+
+def test_the_drop_is_that_of_the_accuracies() -> None:
+    before, after = scores([0, 0], [1, 3], [1, 3]), scores([0, 0], [1, 1], [1, 3])
+    found = accuracy_drop(before, after, seed=0)
+    assert found.value == before.accuracy - after.accuracy == 0.5
+    assert (found.low, found.high) == (0.0, 2 / 3)  # one record twice: 0 of 1 lost, or 2 of 3
+
+
+def test_pairs_are_far_surer_than_two_sets() -> None:
+    rng = np.random.default_rng(0)
+    right = rng.integers(2, size=500)
+    worse = right.copy()
+    worse[:5] = 0
+    ones, zeros = np.ones(500, dtype=int), np.zeros(500)
+    found = accuracy_drop(SetScores(zeros, right, ones), SetScores(zeros, worse, ones), seed=0)
+    assert found.high - found.low < 0.02  # two separate sets: 2 · 1.96 · sqrt(2 · 0.25 / 500) = 0.12
+
+
+def test_perplexity_weighs_answers() -> None:
+    found = perplexity_ratio(scores([1, 1], [0, 0], [1, 3]), scores([2, 1], [0, 0], [1, 3]), seed=0)
+    assert found.value == pytest.approx(math.exp(1 / 4))
+    assert (found.low, found.high) == pytest.approx((1.0, math.e))
+
+
+def test_perplexity_beyond_the_floats_is_infinite() -> None:
+    assert perplexity_ratio(scores([0], [0], [1]), scores([1e4], [0], [1]), seed=0).value == math.inf
+
+
+def test_nothing_says_nothing() -> None:
+    empty = SetScores.empty()
+    assert not accuracy_drop(empty, empty, seed=0).known
+    assert not perplexity_ratio(empty, empty, seed=0).known
+    assert not mean_change(np.empty(0), np.empty(0), seed=0).known
+    assert worst_class_drop(np.empty(0), np.empty(0), np.empty(0, dtype=int), seed=0).label is None
+
+
+def test_the_mean_change_of_a_constant_is_certain() -> None:
+    found = mean_change(np.arange(9.0), np.arange(9.0) + 2, seed=0)
+    assert (found.low, found.value, found.high) == (2.0, 2.0, 2.0)
+
+
+def test_the_class_that_lost_most_decides() -> None:
+    classes = np.repeat([0, 1], 20)
+    after = np.ones(40)
+    after[[0, 20, 21, 22]] = 0
+    found = worst_class_drop(np.ones(40), after, classes, seed=0)
+    assert (found.label, found.drop.value) == (1, pytest.approx(3 / 20))
+    assert found.drop.low < 3 / 20 < found.drop.high < 0.5
+
+
+def test_small_classes_are_judged_together() -> None:
+    classes = np.array([0] * 30 + [1] * 3 + [2] * 5)
+    after = np.ones(38)
+    after[[30, 31, 32, 33]] = 0  # all of class 1 and one of class 2: 4 of 8
+    found = worst_class_drop(np.ones(38), after, classes, seed=0)
+    assert (found.label, found.drop.value) == (None, 0.5)
+    alone = worst_class_drop(np.ones(38), after, classes, seed=0, least_records=1)
+    assert (alone.label, alone.drop.value) == (1, 1.0)
+
+
+def test_a_class_that_gained_is_a_negative_drop() -> None:
+    assert worst_class_drop(np.zeros(20), np.ones(20), np.zeros(20, dtype=int), seed=0).drop.value == -1.0
