@@ -100,7 +100,7 @@ def _line(method: str, outcome: Outcome, steps: int, seconds: float) -> str:
         return f"{method:<16} {outcome.failure}"
     before, after = outcome.metrics["before"], outcome.metrics["after"]
     gates = {gate["name"]: gate for gate in outcome.gates}
-    share, drop = gates["forget_reached_target"]["value"], gates["retain_accuracy_drop"]["value"]
+    share, drop = gates["forget_loss_ratio"]["value"], gates["retain_accuracy_drop"]["value"]
     ended = f"{outcome.stop_reason}{' (back)' if after['rolled_back'] else ''}"
     return _TABLE.format(
         method,

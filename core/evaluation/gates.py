@@ -3,12 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
+from core.evaluation.estimates import Estimate
 from core.evaluation.limits import GATES, INFORMATIVE, Limit, Limits, Severity
-
-if TYPE_CHECKING:  # estimates need numpy, which the processes that only read gates do without
-    from core.evaluation.estimates import Estimate
 
 Status = Literal["passed", "failed", "undecided"]
 
@@ -36,8 +34,8 @@ class Gate:
 
     @property
     def measured(self) -> bool:
-        """Whether there is a number to judge."""
-        return not any(math.isnan(number) for number in (self.value, self.low, self.high))
+        """Whether there is a number to judge, however uncertain."""
+        return not math.isnan(self.value)
 
     @property
     def always(self) -> bool:
@@ -63,15 +61,21 @@ class Gate:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        """The gate that ``as_dict`` wrote; None numbers become nan. Raises ``KeyError`` when a field is missing."""
-        numbers = {name: math.nan if raw[name] is None else float(raw[name]) for name in ("value", "low", "high")}
-        return cls(**{name: raw[name] for name in _PLAIN}, **numbers, no_op=raw["no_op"])
+        """The gate that ``as_dict`` wrote; a number that was not finite is nan. Raises ``KeyError``."""
+        unknown = raw["value"] is None
+        value = math.nan if unknown else float(raw["value"])
+        low, high = (
+            value if unknown else open_end if raw[name] is None else float(raw[name])
+            for name, open_end in (("low", -math.inf), ("high", math.inf))
+        )
+        plain: dict[str, Any] = {name: raw[name] for name in _PLAIN}
+        return cls(**plain, value=value, low=low, high=high, no_op=raw["no_op"])
 
 
 _PLAIN: Final = ("name", "group", "at_least", "at_most", "status", "severity", "no_op_status")
 
 
-def judge(measurements: "Mapping[str, Estimate]", no_op: "Mapping[str, Estimate]", limits: Limits) -> tuple[Gate, ...]:
+def judge(measurements: Mapping[str, Estimate], no_op: Mapping[str, Estimate], limits: Limits) -> tuple[Gate, ...]:
     """The gates of a run, in the order of the table ``GATES``.
 
     measurements: name → estimate after the run; no_op: the same on the unchanged weights. Names that are no gate are
@@ -93,7 +97,7 @@ def status(low: float, high: float, limit: Limit) -> Status:
     return "failed" if high < bottom or top < low else "undecided"
 
 
-def _gate(name: str, limit: Limit, after: "Estimate | None", before: "Estimate | None") -> Gate | None:
+def _gate(name: str, limit: Limit, after: Estimate | None, before: Estimate | None) -> Gate | None:
     if limit.severity == "off" or (after is None and not limit.always):
         return None
     value, low, high = (math.nan,) * 3 if after is None else (after.value, after.low, after.high)

@@ -74,6 +74,8 @@ def _uninformative(gates: Iterable[Gate]) -> tuple[str, ...]:
 def _interval(gate: Gate) -> str:
     if gate.low == gate.high:
         return _number(gate.value)
+    if math.isinf(gate.low) and math.isinf(gate.high):
+        return f"{_number(gate.value)}, give or take anything"
     return f"{_number(gate.value)} ({_number(gate.low)} to {_number(gate.high)})"
 
 

@@ -70,6 +70,12 @@ def test_what_every_run_needs_and_lacks_leaves_it_open(name: str) -> None:
         assert found == Verdict("inconclusive", (f"{name} could not be measured.",))
 
 
+def test_a_number_from_one_record_decides_nothing() -> None:
+    found = judged({"membership_auc_loss": Estimate.unbounded(0.5)})
+    sentence = "membership_auc_loss is 0.5, give or take anything: too few records to tell whether it is 0.45 to 0.55."
+    assert found == Verdict("passed_with_warnings", (sentence,))
+
+
 def test_without_a_matched_holdout_nothing_passes_and_a_failure_is_still_one() -> None:
     assert judged(matched=False).verdict == "inconclusive"
     assert judged({"retain_accuracy_drop": exact(0.5)}, matched=False).verdict == "failed"

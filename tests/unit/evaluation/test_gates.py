@@ -121,6 +121,8 @@ def test_a_gate_is_plain_json_and_comes_back() -> None:
         "no_op_status": "failed",
     }
     assert Gate.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    alone = gate("forget_loss_ratio", Estimate.unbounded(0.95))
+    assert Gate.from_dict(json.loads(json.dumps(alone.as_dict()))) == alone
     unknown = gate("forget_loss_ratio", Estimate.exact(math.nan)).as_dict()
     assert (unknown["value"], unknown["low"], unknown["passed"]) == (None, None, False)
     assert not Gate.from_dict(unknown).measured
