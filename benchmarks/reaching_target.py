@@ -51,8 +51,8 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        reached = self.outcome.stop_reason == "target_reached"
-        return reached and all(gate["passed"] for gate in self.outcome.gates)
+        good = self.outcome.verdict in ("passed", "passed_with_warnings")
+        return self.outcome.stop_reason == "target_reached" and good
 
     @property
     def ratio(self) -> float:
@@ -142,7 +142,7 @@ def _print_run(result: Result) -> None:
         f"{result.model:7} seed {result.seed:2} {result.person:11} {result.outcome.stop_reason:25}"
         f" {result.steps:4} steps {result.seconds:5.1f} s  forget {result.loss('before', 'forget'):.4f}"
         f" -> {result.loss('after', 'forget'):.4f}  over holdout {result.ratio:.2f}"
-        f"  retain accuracy drop {100 * result.retain_drop:+.2f} pp",
+        f"  retain accuracy drop {100 * result.retain_drop:+.2f} pp  {result.outcome.verdict}",
         flush=True,
     )
 
@@ -153,7 +153,7 @@ def _print_summary(results: Sequence[Result]) -> None:
     drop = 100 * max(result.retain_drop for result in results)
     passed = sum(result.passed for result in results)
     print(
-        f"{results[0].model}: {passed} of {len(results)} reached the target and passed every gate;"
+        f"{results[0].model}: {passed} of {len(results)} reached the target and failed no gate that counts;"
         f" {min(steps)}-{max(steps)} steps; forget over holdout loss {min(ratios):.2f}-{max(ratios):.2f};"
         f" largest retain accuracy drop {drop:.2f} pp"
     )

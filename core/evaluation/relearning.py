@@ -22,17 +22,18 @@ from core.evaluation.bootstrap import Counts, Samples, weighted_bootstrap
 from core.evaluation.estimates import Estimate
 from core.evaluation.statistics import Drawn, means
 
+LEAST_PROGRESS = 0.05
+
 
 def relearn_speed(forget: NDArray[np.floating], control: NDArray[np.floating], *, seed: int) -> Estimate:
     """Speed ratio from the losses of each record before the first step and after each, (records, steps + 1).
 
-    Both with the same number of steps, at least one (else ``ValueError``). Unknown when a set is empty or the control
-    learned nothing, which leaves nothing to compare with.
+    Both with the same number of steps, at least one (else ``ValueError``). Unknown when a set is empty. A control that
+    made less progress than ``LEAST_PROGRESS`` counts as that much: strangers that teach nothing about each other are
+    the rule, and a forget set that comes back beside them must not go unmeasured.
     """
     if forget.shape[1] != control.shape[1] or forget.shape[1] < 2:
         raise ValueError(f"Both curves need as many steps, not {forget.shape[1] - 1} and {control.shape[1] - 1}.")
-    if not len(control) or not progress(control) > 0:
-        return Estimate.unknown()
     return weighted_bootstrap(_speed_ratio, forget, control, seed=seed)
 
 
@@ -43,7 +44,7 @@ def progress(losses: NDArray[np.floating]) -> float:
 
 def _speed_ratio(samples: Samples, counts: Counts) -> Drawn:
     forget, control = (_progress(means(sample, count)) for sample, count in zip(samples, counts, strict=True))
-    return forget / np.where(control > 0, control, np.nan)
+    return forget / np.maximum(control, LEAST_PROGRESS)
 
 
 def _progress(curves: NDArray[np.floating]) -> Drawn:

@@ -7,7 +7,7 @@ import pytest
 
 from core.evaluation.linear_probe import RIDGE, Probe, probe_gap
 from core.evaluation.recovery import recovery
-from core.evaluation.relearning import progress, relearn_speed
+from core.evaluation.relearning import LEAST_PROGRESS, progress, relearn_speed
 
 
 def test_a_third_came_back() -> None:
@@ -40,8 +40,14 @@ def test_scale_does_not_make_a_set_fast() -> None:
     assert found.low < 1 < found.high
 
 
-def test_a_control_that_learned_nothing_leaves_nothing_to_compare_with() -> None:
-    assert not relearn_speed(np.array([[2.0, 1.0]]), np.array([[1.0, 1.0]]), seed=0).known
+def test_a_set_that_comes_back_beside_a_control_that_learned_nothing_is_fast() -> None:
+    forget, still, worse = np.array([[2.0, 1.0]]), np.array([[1.0, 1.0]]), np.array([[1.0, 3.0]])
+    for control in (still, worse):
+        assert relearn_speed(forget, control, seed=0).value == pytest.approx(0.5 / LEAST_PROGRESS)
+    assert relearn_speed(still, still, seed=0).value == 0.0
+
+
+def test_without_records_there_is_no_speed() -> None:
     assert not relearn_speed(np.array([[2.0, 1.0]]), np.empty((0, 2)), seed=0).known
     assert math.isnan(progress(np.empty((0, 2))))
 

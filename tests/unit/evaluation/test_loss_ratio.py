@@ -1,5 +1,7 @@
 """The forget loss beside strangers', and the way there."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -30,11 +32,22 @@ def test_nothing_to_compare_with() -> None:
     assert not forget_loss_ratio(np.zeros(2), np.zeros(2), np.zeros(2), seed=0).known
 
 
-def test_the_share_of_the_way_to_the_target() -> None:
-    before, after, target = np.array([-8.0, -6.0]), np.array([-5.0, -2.0]), np.array([-1.0, 1.0])
-    assert gap_closed(before, after, target, seed=0).value == pytest.approx(3.5 / 7)
+def test_the_gap_is_what_is_lacking_record_by_record() -> None:
+    before, after, targets = np.array([-8.0, -6.0]), np.array([-5.0, -2.0]), np.array([-1.0, 1.0])
+    assert gap_closed(before, after, targets) == pytest.approx(1 - (4 + 3) / (7 + 7))
+    assert gap_closed(before, before, targets) == 0.0
+    assert gap_closed(before, before - 1, targets) < 0
 
 
-def test_without_a_way_to_go_there_is_no_share() -> None:
-    assert not gap_closed(np.zeros(3), np.ones(3), np.zeros(3), seed=0).known
-    assert not gap_closed(np.empty(0), np.empty(0), np.empty(0), seed=0).known
+def test_what_is_above_its_target_makes_up_for_nothing() -> None:
+    before, targets = np.array([-8.0, -8.0]), np.array([0.0, 2.0])
+    assert gap_closed(before, np.array([-8.0, 20.0]), targets) == pytest.approx(1 - 8 / 18)
+
+
+def test_another_order_of_easy_and_hard_records_lacks_nothing() -> None:
+    assert gap_closed(np.array([-8.0, -9.0]), np.array([2.0, 0.0]), np.array([0.0, 2.0])) == 1.0
+
+
+def test_where_nothing_was_lacking_there_is_no_gap() -> None:
+    assert math.isnan(gap_closed(np.ones(3), np.ones(3), np.zeros(3)))
+    assert math.isnan(gap_closed(np.empty(0), np.empty(0), np.empty(0)))
