@@ -31,7 +31,7 @@ up: $(STAMP) ## Run the whole service here until Ctrl-C (ARGS="--port 8080")
 	$(BIN)/unlearn up $(ARGS)
 
 test: $(STAMP) ## Every test, on real Postgres, Redis and S3 protocol
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-unit: $(STAMP) ## Tests without I/O
 	$(BIN)/python -m pytest tests/unit $(ARGS)

@@ -33,6 +33,16 @@ if TYPE_CHECKING:
     from tests.builders.models import Built
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve the other processes of a test
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores are shared with the other half of the tests
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share the running service stay together, so that it is started once."""
+    for item in items:
+        if "service" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("service"))
 
 
 @pytest.fixture(scope="session")

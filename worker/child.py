@@ -12,9 +12,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -36,6 +38,9 @@ from core.unlearning.job import (
     read_job,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from worker.checkpoints import StoredCheckpoints
 
 log = structlog.get_logger()
 
@@ -75,7 +80,7 @@ def carry_out(
             for n, file in enumerate(job.dataset.files)
         ]
         fetched_s = time.monotonic() - began
-        outcome = _run(job, folder, model_dir, paths, report, cancelled)
+        outcome = _run(job, folder, store, model_dir, paths, report, cancelled)
         outcome = replace(outcome, timings={"fetch_s": round(fetched_s, 3), **outcome.timings})
         if outcome.failure is not None or cancelled.is_set():
             return outcome
@@ -98,6 +103,7 @@ class _Cancelled(Exception):
 def _run(
     job: Job,
     folder: Path,
+    store: ObjectStore,
     model_dir: Path,
     dataset_files: list[Path],
     report: Callable[[Progress], None],
@@ -107,15 +113,28 @@ def _run(
 
     output = folder / "output"
     output.mkdir()
-    return run_job(
-        job,
-        model_dir=model_dir,
-        dataset_files=dataset_files,
-        selection=folder / SELECTION_FILE,
-        output_dir=output,
-        report=report,
-        cancelled=cancelled.is_set,
-    )
+    with _checkpoints(job, folder, store, cancelled) as checkpoints:
+        return run_job(
+            job,
+            model_dir=model_dir,
+            dataset_files=dataset_files,
+            selection=folder / SELECTION_FILE,
+            output_dir=output,
+            report=report,
+            cancelled=cancelled.is_set,
+            checkpoints=checkpoints,
+        )
+
+
+def _checkpoints(
+    job: Job, folder: Path, store: ObjectStore, cancelled: threading.Event
+) -> "AbstractContextManager[StoredCheckpoints | None]":
+    from worker.checkpoints import StoredCheckpoints  # loads torch as well
+
+    if job.checkpoints is None:
+        return nullcontext()
+    patiently = partial(_patiently, cancelled=cancelled)
+    return StoredCheckpoints(store, job.checkpoints, attempt=job.attempt, folder=folder, patiently=patiently)
 
 
 def _staged(

@@ -100,7 +100,7 @@ class Child:
 
 def _makes_sense(report: Progress) -> bool:
     """Whether it is a report: a library's stray line may be JSON as well."""
-    numbers = (report.step, report.max_steps, report.eta_seconds)
+    numbers = (report.step, report.max_steps, report.eta_seconds, report.resumed_step)
     return (
         report.phase in PHASES
         and all(value is None or isinstance(value, int | float) for value in numbers)

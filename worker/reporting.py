@@ -32,12 +32,15 @@ class Reporting:
         self._clock = clock
         self._latest: Progress | None = None
         self._steps: list[Mapping[str, Any]] = []
+        self._resumed_step: int | None = None
         self._written_at = self._held_since = time.monotonic()
         self.cancel_requested = False
 
     def add(self, reports: Sequence[Progress]) -> None:
         """Take in reports; they are written by ``turn``."""
         for report in reports:
+            if report.resumed_step is not None:
+                self._resumed_step = report.resumed_step
             if report.row is not None and report.step is not None:
                 self._steps.append({**report.row, "step": report.step})
             hardness = report.hardness or (self._latest.hardness if self._latest else None)
@@ -64,6 +67,7 @@ class Reporting:
                         steps=self._steps,
                         ttl_s=self._settings.lease_ttl_s,
                         at=self._clock(),
+                        resumed_step=self._resumed_step,
                     )
         except (DBAPIError, PoolTimeout) as error:
             log.warning("database_away", kind=type(error).__name__)
@@ -71,7 +75,7 @@ class Reporting:
             return
         self.cancel_requested |= cancel
         self._held_since = began
-        self._latest, self._steps = None, []
+        self._latest, self._steps, self._resumed_step = None, [], None
 
     def check_held(self) -> None:
         """Raises ``LeaseLost`` when the lease must have run out since the last time it was prolonged."""

@@ -24,8 +24,10 @@ from core.platform.database import transaction
 from core.platform.errors import DependencyDown, DomainError
 from core.platform.leases import Lease, LeaseLost
 from core.platform.objects import ObjectStore
+from core.platform.secrets import Keyring
 from core.platform.settings import Settings
 from core.runs import finishing, service
+from core.runs.checkpoints import CheckpointRule
 from core.runs.lifecycle import Status
 from core.runs.preparing import NothingToForget, Prepared, keep, prepare
 from core.unlearning.job import OUTCOME_FILE, Failure, Job, Outcome, read_outcome
@@ -136,7 +138,15 @@ class Supervisor:
                 uri=self._store.uri,
                 device=self._worker.device,
                 threads=self._worker.threads,
+                rule=self._checkpoint_rule(),
             )
+
+    def _checkpoint_rule(self) -> CheckpointRule | None:
+        secret = self._settings.secret
+        if secret is None:
+            return None
+        keyring = Keyring(secret.get_secret_value().encode())
+        return CheckpointRule(keyring, self._worker.checkpoint_every_s, self._worker.checkpoint_every_steps)
 
     def _keep(self, lease: Lease, prepared: Prepared) -> None:
         with transaction(self._engine) as tx:

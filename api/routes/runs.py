@@ -87,7 +87,10 @@ def list_steps(
     after: Annotated[int, Query(ge=-1, le=2**31 - 1, description="steps behind this one")] = -1,
     accept: Annotated[str, Header(description="`application/json` or `text/csv`")] = "*/*",
 ) -> Any:
-    """One row a step of the latest attempt, up to 10,000: losses, hardness, branch shares, norms, seconds."""
+    """One row a step of the latest attempt, up to 10,000: losses, hardness, branch shares, norms, seconds.
+
+    An attempt that went on from a checkpoint has the steps behind it in its ledger too: every step is there once.
+    """
     run = service.get(tx, workspace_id=caller.workspace_id, run_id=run_id).run
     rows = [step.row for step in service.steps(tx, workspace_id=caller.workspace_id, run_id=run_id, after=after)]
     if _wants_csv(accept):

@@ -152,4 +152,6 @@ class StepsOut(WireOut):
     )
 
     data: list[dict[str, Any]]
-    attempt: int = Field(description="the attempt that these steps belong to; another one starts its ledger anew")
+    attempt: int = Field(
+        description="the attempt that these steps belong to; another one has a ledger of its own, complete from step 1"
+    )

@@ -12,7 +12,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
 
 
 def forget_quality(unlearned: NDArray[np.floating], retrained: NDArray[np.floating]) -> float:
@@ -22,4 +21,6 @@ def forget_quality(unlearned: NDArray[np.floating], retrained: NDArray[np.floati
     """
     if not len(unlearned) or not len(retrained) or np.isnan(unlearned).any() or np.isnan(retrained).any():
         return math.nan
+    from scipy.stats import ks_2samp  # takes a second to load, and few runs have a retrained model
+
     return float(ks_2samp(unlearned, retrained, method="auto").pvalue)  # pyright: ignore[reportAttributeAccessIssue]

@@ -86,6 +86,8 @@ class WorkerSettings(_Section):
     run_deadline_s: float = Field(default=24 * 3600.0, gt=0)
     cancel_grace_s: float = Field(default=30.0, gt=0)
     max_attempts: int = Field(default=3, ge=1)
+    checkpoint_every_s: float = Field(default=60.0, ge=0, description="a run is put away this often; 0: not by time")
+    checkpoint_every_steps: int = Field(default=0, ge=0, description="and after this many steps; 0: not by steps")
     work_dir: Path | None = Field(default=None, description="private scratch space; unset: the temporary folder")
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from core.platform import outbox
 from core.platform.errors import IllegalTransition
 from core.registry.repository import Models
-from core.runs.lifecycle import FINAL, LEASED, IllegalMove, Mode, Status, advance
+from core.runs.lifecycle import ACTIVE, FINAL, LEASED, IllegalMove, Mode, Status, advance
 from core.runs.repository import Runs
 from core.runs.tables import Run
 
@@ -33,6 +33,8 @@ def move(tx: Session, run: Run, *path: Status, kind: str, detail: Mapping[str, A
         run.revision += 1
         if state not in LEASED:
             runs.release(run)
+        if state not in ACTIVE:
+            run.checkpoint_key = None  # from now on nobody can read its checkpoints, copies of them included
         if state in FINAL:
             run.finished_at = at
     for passed in visited[:-1]:

@@ -1,7 +1,7 @@
 """What a worker needs before it can start: the job and the selection of records, from the database alone."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -14,6 +14,7 @@ from core.platform.errors import Conflict
 from core.platform.leases import Lease
 from core.registry.repository import LATEST, Models, Versions
 from core.registry.tables import Model
+from core.runs.checkpoints import CheckpointRule
 from core.runs.lifecycle import Mode
 from core.runs.repository import Runs
 from core.runs.tables import Run
@@ -35,10 +36,19 @@ class Prepared:
     job: Job
     base_version: int
     counts: SelectionCounts
+    checkpoint_key: bytes | None = field(repr=False)
+    """Sealed."""
 
 
 def prepare(
-    tx: Session, *, lease: Lease, folder: Path, uri: Callable[[str], str], device: str, threads: int | None
+    tx: Session,
+    *,
+    lease: Lease,
+    folder: Path,
+    uri: Callable[[str], str],
+    device: str,
+    threads: int | None,
+    rule: CheckpointRule | None = None,
 ) -> Prepared:
     """Write ``job.json`` and ``selection.parquet`` into ``folder`` for the run under the lease.
 
@@ -53,6 +63,7 @@ def prepare(
     counts = Records(tx).write_selection(model.dataset_id, forget_ids, folder / SELECTION_FILE)
     if counts.forget == 0:
         raise NothingToForget("The model holds none of the records any more.")
+    sealed_key = rule.sealed_key(run) if rule else None
     job = Job(
         run_id=run.id,
         attempt=lease.attempt,
@@ -64,9 +75,10 @@ def prepare(
         publish_uri=uri(attempt_key(model.name, Versions(tx).highest(model.id) + 1, lease)),
         device=device,
         threads=threads,
+        checkpoints=rule.checkpointing(run.id, sealed_key, uri) if rule else None,
     )
     write_json(folder / JOB_FILE, job)
-    return Prepared(job, base.version, counts)
+    return Prepared(job, base.version, counts, sealed_key)
 
 
 def _forget_ids(tx: Session, run: Run, model: Model) -> Sequence[str]:
@@ -80,7 +92,10 @@ def _forget_ids(tx: Session, run: Run, model: Model) -> Sequence[str]:
 
 
 def keep(tx: Session, *, lease: Lease, prepared: Prepared, at: datetime) -> None:
-    """Write to the run from which version it starts and how many records it has. Raises ``LeaseLost``."""
+    """Write to the run from which version it starts, how many records it has, and its checkpoints' key.
+
+    Raises ``LeaseLost``.
+    """
     runs = Runs(tx)
     run = runs.held(lease)
     if run.base_version != prepared.base_version:
@@ -88,6 +103,7 @@ def keep(tx: Session, *, lease: Lease, prepared: Prepared, at: datetime) -> None
         runs.add_event(run, "rebased", detail, at)
         run.base_version = prepared.base_version
     run.forget_records, run.retain_records = prepared.counts.forget, prepared.counts.retain
+    run.checkpoint_key = prepared.checkpoint_key
     run.revision += 1
 
 

@@ -18,6 +18,9 @@ from core.runs.errors import RunNotFound
 from core.runs.lifecycle import ACTIVE, Mode, Status
 from core.runs.tables import Run, RunEvent, RunRecord, RunStep
 
+RESUMED = "resumed"
+"""Type of the event of an attempt that goes on from a checkpoint: ``attempt``, and after which ``step``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -183,6 +186,14 @@ class Runs:
         )
         self._tx.add(event)
         self._tx.flush()
+
+    def resumed_step(self, run_id: str, attempt: int) -> int | None:
+        """After which step that attempt went on from a checkpoint; None when it began at the beginning."""
+        attempts = RunEvent.detail["attempt"].as_integer()
+        statement = select(RunEvent.detail["step"].as_integer()).where(
+            RunEvent.run_id == run_id, RunEvent.type == RESUMED, attempts == attempt
+        )
+        return self._tx.scalar(statement)
 
     def events(self, run_id: str, *, after: int) -> Sequence[RunEvent]:
         """The timeline behind number ``after``, in order."""

@@ -20,7 +20,7 @@ from core.runs import finishing
 from core.runs.lifecycle import LEASED, Mode, Status, is_ahead
 from core.runs.moves import move, tell
 from core.runs.planning import EXECUTE, plan_next
-from core.runs.repository import RunFilter, Runs
+from core.runs.repository import RESUMED, RunFilter, Runs
 from core.runs.tables import Run, RunEvent, RunStep
 from core.unlearning.job import Failure, Progress
 
@@ -67,11 +67,19 @@ def heartbeat(tx: Session, *, lease: Lease, ttl_s: float) -> bool:
 
 
 def record(
-    tx: Session, *, lease: Lease, latest: Progress, steps: Sequence[Mapping[str, Any]], ttl_s: float, at: datetime
+    tx: Session,
+    *,
+    lease: Lease,
+    latest: Progress,
+    steps: Sequence[Mapping[str, Any]],
+    ttl_s: float,
+    at: datetime,
+    resumed_step: int | None = None,
 ) -> bool:
     """Write what the child reported since the last time, and prolong the lease; whether to cancel.
 
-    ``steps``: rows of the ledger, each with its ``step``. A phase moves forward only. Raises ``LeaseLost``.
+    ``steps``: rows of the ledger, each with its ``step``. ``resumed_step``: the attempt has just gone on from a
+    checkpoint after that step. A phase moves forward only. Raises ``LeaseLost``.
     """
     runs = Runs(tx)
     run = runs.held(lease)
@@ -81,6 +89,8 @@ def record(
     run.progress = {**run.progress, **{name: value for name, value in shown.items() if value is not None}}
     if latest.hardness is not None:
         run.hardness = dict(latest.hardness)
+    if resumed_step is not None:
+        runs.add_event(run, RESUMED, {"attempt": lease.attempt, "step": resumed_step}, at)
     if steps:
         runs.add_steps(run.id, lease.attempt, steps)
     run.revision += 1
@@ -147,7 +157,10 @@ def search(tx: Session, *, workspace_id: str, wanted: RunFilter, page: Page) -> 
 
 
 def steps(tx: Session, *, workspace_id: str, run_id: str, after: int) -> Sequence[RunStep]:
-    """The ledger of the run's latest attempt behind step ``after``, up to 10,000 rows. Raises ``RunNotFound``."""
+    """The ledger of the run's latest attempt behind step ``after``, up to 10,000 rows. Raises ``RunNotFound``.
+
+    It is complete: an attempt that goes on from a checkpoint reports the steps behind it first.
+    """
     run = Runs(tx).get_for(workspace_id, run_id)
     return Runs(tx).steps(run.id, run.attempt, after=after, limit=_MOST_STEPS)
 
@@ -164,11 +177,14 @@ class News:
 def news(tx: Session, *, workspace_id: str, run_id: str, event: int, attempt: int, step: int) -> News:
     """What a follower has not seen who has seen the timeline up to ``event`` and ``attempt``'s ledger up to ``step``.
 
-    Raises ``RunNotFound``.
+    An attempt that went on from a checkpoint shares its first steps with the attempt before it. Raises ``RunNotFound``.
     """
     runs = Runs(tx)
     run = runs.get_for(workspace_id, run_id)
-    seen = step if attempt == run.attempt else -1
+    seen = step
+    if attempt != run.attempt:
+        shared = runs.resumed_step(run.id, run.attempt) if attempt == run.attempt - 1 else None
+        seen = -1 if shared is None else min(step, shared)
     return News(run, runs.events(run_id, after=event), runs.steps(run_id, run.attempt, after=seen, limit=1000))
 
 

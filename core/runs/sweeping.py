@@ -1,4 +1,4 @@
-"""Which staged files nobody can ever need: those of attempts that published nothing and wait for nobody."""
+"""Which objects of runs nobody can ever need: weights of attempts that came to nothing, checkpoints of ended runs."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,14 @@ from sqlalchemy.orm import Session
 
 from core.platform.objects import ObjectInfo, ObjectStore
 from core.registry.tables import ModelVersion
-from core.runs.lifecycle import LEASED, Status
+from core.runs.checkpoints import FOLDER as CHECKPOINTS
+from core.runs.lifecycle import ACTIVE, LEASED, Status
 from core.runs.preparing import MODELS
 from core.runs.repository import Runs
 from core.runs.tables import Run
 
 _ATTEMPT = re.compile(r"/(?P<run>run_[0-9a-z]{26})-(?P<attempt>\d{1,9})/")
+_CHECKPOINT = re.compile(rf"/{CHECKPOINTS}(?P<run>run_[0-9a-z]{{26}})/")
 _AT_ONCE = 500
 
 
@@ -44,6 +46,21 @@ def orphans(tx: Session, portion: Sequence[Staged]) -> Sequence[str]:
     return [
         staged.uri for staged in portion if not _wanted(staged, known.get(staged.run_id), published.get(staged.run_id))
     ]
+
+
+def checkpoints(store: ObjectStore) -> Iterator[Sequence[tuple[str, str]]]:
+    """All objects of checkpoints in portions, as (URI, run id). Raises ``DependencyDown``."""
+    matches = (_CHECKPOINT.search(info.uri) for info in store.list(store.uri(CHECKPOINTS)))
+    found = ((match.string, match["run"]) for match in matches if match)
+    while portion := tuple(islice(found, _AT_ONCE)):
+        yield portion
+
+
+def of_ended_runs(tx: Session, portion: Sequence[tuple[str, str]]) -> Sequence[str]:
+    """URIs of those checkpoints whose runs have ended, wait for a decision, or do not exist."""
+    known = Runs(tx).by_ids({run_id for _, run_id in portion})
+    active = {run_id for run_id, run in known.items() if run.status in ACTIVE}
+    return [uri for uri, run_id in portion if run_id not in active]
 
 
 def _parsed(info: ObjectInfo) -> Staged | None:

@@ -63,6 +63,8 @@ class Run(Base):
     lease_owner: Mapped[str | None]
     lease_token: Mapped[str | None]
     lease_until: Mapped[datetime | None]
+    checkpoint_key: Mapped[bytes | None]
+    """Seals the run's checkpoints; itself sealed with the service's secret, and gone when the run has ended."""
     cancel_requested_at: Mapped[datetime | None]
     revision: Mapped[int] = mapped_column(server_default="1")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

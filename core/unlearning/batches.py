@@ -109,8 +109,16 @@ class RetainBatches:
 
     def __iter__(self) -> Iterator[list[Example]]:
         """Batches of ``batch_size`` examples, or of the whole set if it is smaller. Raises ``BadRecord``."""
+        return self.after(0)
+
+    def after(self, taken: int) -> Iterator[list[Example]]:
+        """The same batches without the first ``taken``, of which only the window that they end in is read."""
+        windows, batches = divmod(taken, BATCHES_A_WINDOW)
+        return islice(self._batches(windows), batches, None)
+
+    def _batches(self, start: int) -> Iterator[list[Example]]:
         size = self._sampler.batch_size
-        for window in self._sampler.windows():
+        for window in self._sampler.windows(start=start):
             unique, where = np.unique(window, return_inverse=True)
             examples = encode_all(self._dataset, self._family, self._places.take(unique))
             for i in range(BATCHES_A_WINDOW):

@@ -4,12 +4,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
+from core.unlearning.batches import Batch
 from core.unlearning.bench import Bench
+from core.unlearning.checkpoint import State
 from core.unlearning.failures import Cancelled
 from core.unlearning.guard import Baseline, Guard
 from core.unlearning.job import Parameters, StopReason
 from core.unlearning.ledger import Row
 from core.unlearning.objective import ForgetObjective
+from core.unlearning.seed import random_state, restore_random_state
 
 _STEPS_OVER_BUDGET = 40
 """How many steps a method has to bring the retain accuracy back before the run ends."""
@@ -34,6 +39,7 @@ class Course(ABC):
         self._parameters = parameters
         self._guard = Guard(bench, baseline, parameters)
         self._retain = iter(bench.retain_batches)
+        self._minibatches = 0
         self._losses = baseline.forget.losses
         self._over_budget = 0
         self.rows: list[Row] = []
@@ -43,10 +49,13 @@ class Course(ABC):
         """After how many steps the run ends at the latest."""
         return self._parameters.max_steps
 
-    def run(self, report: Callable[[Row], None]) -> Run:
-        """Step until something ends the run; ``report`` gets each row. The weights end within the retain budget."""
+    def run(self, report: Callable[[Row], None], checkpoint: Callable[[], None] = lambda: None) -> Run:
+        """Step until something ends the run; ``report`` gets each row. The weights end within the retain budget.
+
+        ``checkpoint`` is called after each step that is not the last; what ``state`` gives then can be gone on from.
+        """
         try:
-            reason = self._steps(report)
+            reason = self._steps(report, checkpoint)
             rolled_back = not self._settle(reason)
         except Cancelled:
             reason, rolled_back = "cancelled", False
@@ -54,6 +63,26 @@ class Course(ABC):
         if rolled_back and reason == "max_steps":
             reason = "retain_budget_exhausted"
         return Run(reason, self.rows, rolled_back)
+
+    def state(self) -> State:
+        """Where the course stands between two steps: from here it goes on to the same weights, bit for bit on a CPU."""
+        facts = {"rows": list(self.rows), "over_budget": self._over_budget, "minibatches": self._minibatches}
+        state = State({"losses": torch.from_numpy(self._losses)}, facts)
+        state.put("weights", State(self._bench.copy_weights()))
+        state.put("guard", self._guard.state())
+        state.put("random", random_state(self._bench.model.device))
+        return state
+
+    def restore(self, state: State) -> None:
+        """Go to where another course of the same job stood; this one must not have begun."""
+        self._losses = state.tensors["losses"].numpy()
+        self.rows = list(state.facts["rows"])
+        self._over_budget = int(state.facts["over_budget"])
+        self._minibatches = int(state.facts["minibatches"])
+        self._retain = self._bench.retain_batches.after(self._minibatches)
+        self._bench.restore_weights(state.part("weights").tensors)
+        self._guard.restore(state.part("guard"))
+        restore_random_state(state.part("random"), self._bench.model.device)
 
     @abstractmethod
     def _step(self) -> tuple[Row | None, StopReason | None]:
@@ -64,7 +93,12 @@ class Course(ABC):
         for weight in self._bench.model.trainable.values():
             weight.grad = None
 
-    def _steps(self, report: Callable[[Row], None]) -> StopReason:
+    def _minibatch(self) -> list[Batch]:
+        """The next retain minibatch, as micro-batches on the device."""
+        self._minibatches += 1
+        return self._bench.batch(next(self._retain))
+
+    def _steps(self, report: Callable[[Row], None], checkpoint: Callable[[], None]) -> StopReason:
         while len(self.rows) < self.max_steps:
             if reason := self._reason_to_stop():
                 return reason
@@ -74,6 +108,7 @@ class Course(ABC):
                 report(row)
             if reason:
                 return reason
+            checkpoint()
         return self._reason_to_stop() or "max_steps"
 
     def _settle(self, reason: StopReason) -> bool:

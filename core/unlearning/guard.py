@@ -4,15 +4,18 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from core.evaluation.scores import SetScores
 from core.evaluation.yardstick import yardstick
 from core.unlearning.bench import Bench, Weights
+from core.unlearning.checkpoint import State
 from core.unlearning.job import Parameters
 
 _LEAST_INTERVAL = 10
 _REPAIR_INTERVAL = 5
+_SCORES = ("losses", "correct", "counted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,21 @@ class Guard:
         self._looked_at = step
         if self.within_budget:
             self._safe = self._bench.copy_weights()
+
+    def state(self) -> State:
+        """What was last measured, and the weights to go back to."""
+        measured = (self._holdout.losses, self._holdout.correct, self._holdout.counted)
+        scores = {name: torch.from_numpy(values) for name, values in zip(_SCORES, measured, strict=True)}
+        state = State(scores, {"looked_at": self._looked_at, "within_budget": self.within_budget})
+        state.put("safe", State(self._safe))
+        return state
+
+    def restore(self, state: State) -> None:
+        """Back to what ``state`` said."""
+        self._holdout = SetScores(*(state.tensors[name].numpy() for name in _SCORES))
+        self._looked_at = int(state.facts["looked_at"])
+        self.within_budget = bool(state.facts["within_budget"])
+        self._safe = state.part("safe").tensors
 
     def roll_back(self) -> None:
         """Give the model the last weights that were measured to be within the budget."""

@@ -107,7 +107,7 @@ class Parameters:
     scrub_gamma: float = 1.0
     """γ of ``scrub``: weight of the retain loss."""
     panel: str = "full"
-    """One of ``PANELS``: ``basic`` leaves out the attacks, the linear probe and what a language model says by itself."""
+    """One of ``PANELS``: ``basic`` leaves out the attacks and what a language model says by itself."""
     generated_records: int = 64
     """So many records of a set are answered by a language model itself, at most; that is slow."""
     reference: str = "none"
@@ -115,8 +115,23 @@ class Parameters:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpointing:
+    """Where a run puts itself away, and how often; 0 is never."""
+
+    uri: str
+    """Folder URI of the run, ending in ``/``: its attempts share it."""
+    key: str = field(repr=False)
+    """32 bytes in hexadecimal that seal what lies there."""
+    every_s: float = 60.0
+    every_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """Everything a child needs; ids and places only, no credentials (those come from its environment)."""
+    """Everything a child needs: ids, places, and the key of the run's checkpoints.
+
+    No credentials: those come from the child's environment.
+    """
 
     run_id: str
     attempt: int
@@ -132,6 +147,7 @@ class Job:
     threads: int | None = None
     limits: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
     """What the policy overrides of the gates' margins and severities (``core.evaluation.limits``)."""
+    checkpoints: Checkpointing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +163,8 @@ class Progress:
     """The step ledger's row of this step, if this line reports one."""
     hardness: Mapping[str, Any] | None = None
     """The contract's ``hardness`` block once it has been assessed."""
+    resumed_step: int | None = None
+    """The attempt goes on from a checkpoint after this step. The rows of the steps up to there follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +213,13 @@ def read_job(path: Path) -> Job:
     """Raises ``OSError``, ``ValueError`` or ``TypeError`` when the file is missing or not a job."""
     raw = json.loads(path.read_text())
     dataset = raw.pop("dataset")
-    shape = dataset.pop("image_shape")
+    shape, checkpoints = dataset.pop("image_shape"), raw.pop("checkpoints")
     return Job(
         **{
             **raw,
             "model_files": _files(raw["model_files"]),
             "parameters": Parameters(**raw["parameters"]),
+            "checkpoints": Checkpointing(**checkpoints) if checkpoints else None,
             "dataset": DatasetSource(
                 **{**dataset, "files": _files(dataset["files"]), "image_shape": tuple(shape) if shape else None}
             ),

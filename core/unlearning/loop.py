@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from core.hamu import Assessment
 from core.unlearning.batches import Batch
 from core.unlearning.bench import Bench
+from core.unlearning.checkpoint import State
 from core.unlearning.course import Course
 from core.unlearning.dials import LEAST_QUOTA, REGION, usable_quota
 from core.unlearning.guard import Baseline
@@ -42,12 +43,23 @@ class Unlearning(Course):
         self._rates: dict[Kind, float] = dict.fromkeys(("forget", "repair"), parameters.learning_rate)
         self._misses = 0
 
+    def state(self) -> State:
+        """Also the rates that the trust region has found; the other dials are set anew by every step."""
+        state = super().state()
+        state.facts |= {"rates": dict(self._rates), "misses": self._misses}
+        return state
+
+    def restore(self, state: State) -> None:
+        super().restore(state)
+        self._rates = {"forget": state.facts["rates"]["forget"], "repair": state.facts["rates"]["repair"]}
+        self._misses = int(state.facts["misses"])
+
     def _release(self) -> None:
         self._optimizer.release()
 
     def _step(self) -> tuple[Row | None, StopReason | None]:
         started = time.perf_counter()
-        batch = self._bench.batch(next(self._retain))
+        batch = self._minibatch()
         objective = self._objective()
         assessment = self._assess(batch, objective)
         if not bool(torch.isfinite(assessment.retain_loss + assessment.forget_loss)):

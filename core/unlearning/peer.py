@@ -70,9 +70,12 @@ class Sides:
             return Peer(lambda _: self.forget(values))
         return Peer(lambda batch: weighted_sum(self.retain(batch), self.forget(values), weight, 1.0))
 
+    def remember_original(self) -> None:
+        """Copy the model as it is now; for a method that will ask how far it has gone from there."""
+        _ = self._teacher
+
     @cached_property
     def _teacher(self) -> Teacher:
-        """Made by the first step that asks, when the weights are still the original ones."""
         return Teacher(self.bench.model.model, self.bench.family)
 
     def _taken(self) -> Result:

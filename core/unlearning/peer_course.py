@@ -10,6 +10,7 @@ from torch import Tensor
 
 from core.hamu.baselines.gradients import shortened
 from core.unlearning.bench import Bench
+from core.unlearning.checkpoint import State
 from core.unlearning.course import Course
 from core.unlearning.failures import Cancelled
 from core.unlearning.guard import Baseline
@@ -39,6 +40,23 @@ class PeerCourse(Course):
         """Its own number of steps if the method has one, else the policy's."""
         return self._parameters.max_steps if self._peer.steps is None else self._peer.steps
 
+    def state(self) -> State:
+        """Also the moments of AdamW, whose rate is set anew by every step."""
+        state = super().state()
+        moments = self._optimizer.state_dict()["state"]
+        named = {f"{index}/{name}": value for index, kept in moments.items() for name, value in kept.items()}
+        state.put("optimizer", State({name: value.to("cpu", copy=True) for name, value in named.items()}))
+        return state
+
+    def restore(self, state: State) -> None:
+        super().restore(state)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.part("optimizer").tensors.items():
+            index, _, name = key.partition("/")
+            moments.setdefault(int(index), {})[name] = value.clone()
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
     def _reason_to_stop(self) -> StopReason | None:
         """A method with its own number of steps is looked at only when it has taken them all."""
         if self._peer.steps is None:
@@ -52,7 +70,7 @@ class PeerCourse(Course):
 
     def _step(self) -> tuple[Row | None, StopReason | None]:
         started = time.perf_counter()
-        batch = self._bench.batch(next(self._retain))
+        batch = self._minibatch()
         with torch.no_grad():
             retain_loss = float(self._bench.mean_loss(batch))
         if not math.isfinite(retain_loss + float(self._losses.mean())):

@@ -28,6 +28,7 @@ from core.unlearning.panel import Extras, Panel
 from core.unlearning.peer_course import PeerCourse
 from core.unlearning.records import Dataset
 from core.unlearning.reference import check_reference
+from core.unlearning.resuming import Checkpoints, Resuming, identity
 from core.unlearning.seed import make_deterministic
 from core.unlearning.selection import Selection, read_selection
 from core.unlearning.text import TextFamily, Variants
@@ -44,10 +45,11 @@ class _Folders:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Where progress goes, and whether to go on."""
+    """Where progress goes, whether to go on, and from where."""
 
     report: Callable[[Progress], None]
     cancelled: Callable[[], bool]
+    checkpoints: Checkpoints | None
 
 
 @dataclass(slots=True)
@@ -72,15 +74,17 @@ def run_job(
     output_dir: Path,
     report: Callable[[Progress], None],
     cancelled: Callable[[], bool],
+    checkpoints: Checkpoints | None = None,
 ) -> Outcome:
     """Unlearn (or, with ``mode="assess"``, only measure) and write the new model folder into ``output_dir``.
 
     dataset_files: local copies of ``job.dataset.files``, in their order. The outcome has no ``staged`` files. Every
     known failure is in the outcome; a cancelled run ends with ``stop_reason="cancelled"`` and writes nothing. When
-    memory runs out the job is tried once more with half as many records at a time.
+    memory runs out the job is tried once more with half as many records at a time. With ``checkpoints`` the run goes
+    on from the newest of this job, reporting the steps behind it once more, and is put away on its own way.
     """
     folders = _Folders(model_dir, dataset_files, selection, output_dir)
-    line = _Line(report, cancelled)
+    line = _Line(report, cancelled, checkpoints)
     try:
         try:
             return _run(job, folders, line)
@@ -139,7 +143,7 @@ def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
     with clock.time("assess_s"):
         panel.remember()
     with clock.time("unlearn_s"):
-        run = _unlearn(job, panel.bench, panel.baseline, line)
+        run = _unlearn(job, panel.bench, selection, panel.baseline, line)
     if run.stop_reason == "cancelled":
         raise Cancelled
     line.report(Progress(phase="evaluating"))
@@ -239,16 +243,22 @@ def _worker(device: torch.device) -> dict[str, Any]:
     return {"device": name, "torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
-def _unlearn(job: Job, bench: Bench, baseline: Baseline, line: _Line) -> Run:
+def _unlearn(job: Job, bench: Bench, selection: Selection, baseline: Baseline, line: _Line) -> Run:
     course = _course(job, bench, baseline)
+    resuming = Resuming(course, line.checkpoints, identity(job, selection)) if line.checkpoints else None
+    behind = resuming.resume() if resuming else 0
     limit, started = course.max_steps, time.perf_counter()
 
     def progress(step: int, row: Row | None = None) -> Progress:
-        left = (time.perf_counter() - started) / step * (limit - step) if step else None
+        done = step - behind
+        left = (time.perf_counter() - started) / done * (limit - step) if done > 0 else None
         return Progress(phase="unlearning", step=step, max_steps=limit, eta_seconds=left, row=row)
 
-    line.report(progress(0))
-    return course.run(lambda row: line.report(progress(int(row["step"] or 0), row)))
+    line.report(replace(progress(behind), resumed_step=behind or None))
+    for row in course.rows:
+        line.report(progress(int(row["step"] or 0), row))
+    keep = resuming.keep if resuming else lambda: None
+    return course.run(lambda row: line.report(progress(int(row["step"] or 0), row)), checkpoint=keep)
 
 
 def _course(job: Job, bench: Bench, baseline: Baseline) -> Course:

@@ -1,10 +1,12 @@
 """The one place where randomness is fixed."""
 
 import random
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
+
+from core.unlearning.checkpoint import State
 
 _STREAMS: Final = {"retain": 1, "evaluation": 2, "placebo": 3, "relearning": 4, "probe": 5, "divergence": 6}
 """Independent streams drawn from one seed, so that evaluating never shifts which batches are trained on."""
@@ -21,6 +23,33 @@ def make_deterministic(seed: int) -> None:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
+
+
+def random_state(device: torch.device) -> State:
+    """Where every generator that ``make_deterministic`` seeds stands."""
+    version, words, gauss = random.getstate()
+    numpy: dict[str, Any] = dict(np.random.get_state(legacy=False))
+    tensors = {
+        "torch": torch.get_rng_state(),
+        "python": torch.tensor(words),
+        "numpy": torch.from_numpy(numpy["state"]["key"].astype(np.int64)),
+    }
+    if device.type == "cuda":
+        tensors["cuda"] = torch.cuda.get_rng_state(device)
+    rest = {"pos": int(numpy["state"]["pos"]), "has_gauss": int(numpy["has_gauss"]), "gauss": float(numpy["gauss"])}
+    return State(tensors, {"python": [version, gauss], "numpy": rest})
+
+
+def restore_random_state(state: State, device: torch.device) -> None:
+    """Put the generators back where they were; a device of another kind than then keeps its own."""
+    version, gauss = state.facts["python"]
+    random.setstate((version, tuple(state.tensors["python"].tolist()), gauss))
+    rest = state.facts["numpy"]
+    keys = state.tensors["numpy"].numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", keys, rest["pos"], rest["has_gauss"], rest["gauss"]))
+    torch.set_rng_state(state.tensors["torch"])
+    if device.type == "cuda" and "cuda" in state.tensors:
+        torch.cuda.set_rng_state(state.tensors["cuda"], device)
 
 
 def generator(seed: int, stream: str, *more: int) -> np.random.Generator:

@@ -64,6 +64,7 @@ class Service:
             "UNLEARN_WORKER__LEASE_TTL_S": "4",
             "UNLEARN_WORKER__HEARTBEAT_S": "1",
             "UNLEARN_WORKER__POLL_S": "1",
+            "UNLEARN_WORKER__CHECKPOINT_EVERY_STEPS": "2",
             "UNLEARN_WORKER__WORK_DIR": str(self.folder / "work"),
             "UNLEARN_LOOPS__POLL_S": "0.2",
             "UNLEARN_WEBHOOKS__ALLOW_HTTP": "true",

@@ -6,7 +6,12 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from sqlalchemy import select
 
+from core.platform.database import open_engine, transaction
+from core.platform.objects import open_store
+from core.platform.settings import Settings
+from core.runs.tables import Run, RunEvent
 from tests.builders.models import Built
 from tests.builders.service import Customer, Service
 from tests.builders.waiting import wait_until
@@ -14,13 +19,24 @@ from tests.builders.waiting import wait_until
 pytestmark = pytest.mark.faults
 
 
-def _kill_child(service: Service) -> None:
+def _kill_child(service: Service, run_id: str) -> None:
+    """As soon as it has put the run away; it is held still while we look."""
+    store = open_store(Settings.model_validate({"store": service.s3}))
     child = service.run_child()
     assert child is not None
+
+    def put_away() -> bool:
+        child.suspend()
+        if any(info.uri.endswith("/manifest.json") for info in store.list(store.uri(f"checkpoints/{run_id}/"))):
+            return True
+        child.resume()
+        return False
+
+    wait_until(put_away, what="a checkpoint")
     child.kill()
 
 
-def _kill_worker(service: Service) -> None:
+def _kill_worker(service: Service, _run_id: str) -> None:
     child = service.run_child()
     assert child is not None
     service.kill("worker")
@@ -29,7 +45,7 @@ def _kill_worker(service: Service) -> None:
     service.start("worker")
 
 
-def _kill_loops(service: Service) -> None:
+def _kill_loops(service: Service, _run_id: str) -> None:
     service.kill("loops")
     service.start("loops")
 
@@ -46,9 +62,22 @@ def _run_under_way(customer: Customer, request_id: str) -> Callable[[], dict[str
     return look
 
 
+def _check_resumed(service: Service, run_id: str, *, steps: int) -> None:
+    """Nothing behind the checkpoint was done again, and with the end of the run its key is gone."""
+    engine = open_engine(service.database_url, pool_size=1)
+    with transaction(engine) as tx:
+        (resumed,) = tx.scalars(select(RunEvent.detail).where(RunEvent.run_id == run_id, RunEvent.type == "resumed"))
+        run = tx.get(Run, run_id)
+        assert run is not None
+        assert (resumed["attempt"], run.attempt) == (2, 2)
+        assert 2 <= resumed["step"] < steps
+        assert run.checkpoint_key is None
+    engine.dispose()
+
+
 @pytest.mark.parametrize("kill", [_kill_child, _kill_worker, _kill_loops], ids=["child", "worker", "loops"])
 def test_a_killed_process_neither_loses_nor_repeats_a_run(
-    service: Service, digits: Built, kill: Callable[[Service], None]
+    service: Service, digits: Built, kill: Callable[[Service, str], None]
 ) -> None:
     customer = service.customer(f"kill-{kill.__name__.strip('_').replace('_', '-')}")
     customer.register("digits", digits)
@@ -56,7 +85,7 @@ def test_a_killed_process_neither_loses_nor_repeats_a_run(
     request = customer.post("/v1/deletion-requests", body, expect=202)
 
     run = wait_until(_run_under_way(customer, request["id"]), timeout_s=120, what="a run at work")
-    kill(service)
+    kill(service, run["id"])
 
     ended = customer.wait_request(request["id"])
     assert ended["status"] == "completed", customer.get(f"/v1/runs/{run['id']}")
@@ -64,6 +93,10 @@ def test_a_killed_process_neither_loses_nor_repeats_a_run(
     versions = customer.get("/v1/models/digits/versions")["data"]
     assert sorted(version["version"] for version in versions) == [1, 2]
     assert customer.get("/v1/models/digits/versions/latest")["run_id"] == run["id"]
+    ledger = customer.get(f"/v1/runs/{run['id']}/steps")["data"]
+    assert [row["step"] for row in ledger] == list(range(1, len(ledger) + 1))
+    if kill is _kill_child:
+        _check_resumed(service, run["id"], steps=len(ledger))
     for version in versions:
         for file in customer.get(f"/v1/models/digits/versions/{version['version']}")["files"]:
             assert len(httpx.get(file["url"]).content) == file["size"]

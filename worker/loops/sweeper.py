@@ -1,4 +1,4 @@
-"""Removes what nobody needs any more: orphaned weights, expired uploads, old messages and kept answers."""
+"""Removes what nobody needs any more: orphaned weights, checkpoints, expired uploads, old messages, kept answers."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from core.platform.database import transaction
 from core.platform.objects import ObjectStore
 from core.platform.outbox import OutboxRow
 from core.platform.settings import LoopSettings
-from core.runs.sweeping import orphans, staged_before
+from core.runs import sweeping
 from core.uploads import service as uploads
 from core.webhooks import service as webhooks
 
@@ -23,7 +23,7 @@ _SENT_KEPT_FOR = timedelta(days=7)
 def turn(engine: Engine, store: ObjectStore, settings: LoopSettings, clock: Clock = utc_now) -> bool:
     """Sweep once through everything; False, for the next sweep can wait. A part that fails does not stop the others."""
     failed: list[Exception] = []
-    for part in (_sweep_rows, _sweep_uploads, _sweep_weights):
+    for part in (_sweep_rows, _sweep_checkpoints, _sweep_uploads, _sweep_weights):
         try:
             part(engine, store, settings, clock)
         except Exception as error:
@@ -40,6 +40,17 @@ def _sweep_rows(engine: Engine, _store: ObjectStore, _settings: LoopSettings, cl
         webhooks.expire(tx, at=clock())
 
 
+def _sweep_checkpoints(engine: Engine, store: ObjectStore, _settings: LoopSettings, _clock: Clock) -> None:
+    removed = 0
+    for portion in sweeping.checkpoints(store):
+        with transaction(engine) as tx:
+            unwanted = sweeping.of_ended_runs(tx, portion)
+        store.delete(unwanted)
+        removed += len(unwanted)
+    if removed:
+        log.info("checkpoints_removed", objects=removed)
+
+
 def _sweep_uploads(engine: Engine, store: ObjectStore, _settings: LoopSettings, clock: Clock) -> None:
     more = True
     while more:
@@ -49,9 +60,9 @@ def _sweep_uploads(engine: Engine, store: ObjectStore, _settings: LoopSettings, 
 
 def _sweep_weights(engine: Engine, store: ObjectStore, settings: LoopSettings, clock: Clock) -> None:
     removed = 0
-    for portion in staged_before(store, clock() - timedelta(seconds=settings.orphan_age_s)):
+    for portion in sweeping.staged_before(store, clock() - timedelta(seconds=settings.orphan_age_s)):
         with transaction(engine) as tx:
-            unwanted = orphans(tx, portion)
+            unwanted = sweeping.orphans(tx, portion)
         store.delete(unwanted)
         removed += len(unwanted)
     if removed:

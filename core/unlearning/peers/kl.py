@@ -6,4 +6,5 @@ from core.unlearning.peer import Peer, Sides
 
 def build(sides: Sides) -> Peer:
     """Descend along (r_kl - f) / 2."""
+    sides.remember_original()
     return Peer(lambda batch: kl(sides.retain_kl(batch), sides.forget()))

@@ -11,6 +11,7 @@ from core.unlearning.peer import Peer, Result, Sides
 
 def build(sides: Sides) -> Peer:
     """Descend along (α r_kl + γ r - f_kl) / 2 with α = ``scrub_alpha`` and γ = ``scrub_gamma``."""
+    sides.remember_original()
     parameters = sides.parameters
 
     def gradients(batch: list[Batch]) -> Result:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from core.evaluation.estimates import Estimate
 from core.evaluation.paired import accuracy_drop, mean_change, perplexity_ratio
 from core.evaluation.scores import SetScores
 from core.evaluation.worst_class_drop import worst_class_drop
@@ -32,9 +33,9 @@ def test_pairs_are_far_surer_than_two_sets() -> None:
 
 
 def test_perplexity_weighs_answers() -> None:
-    found = perplexity_ratio(scores([1, 1], [0, 0], [1, 3]), scores([2, 1], [0, 0], [1, 3]), seed=0)
-    assert found.value == pytest.approx(math.exp(1 / 4))
-    assert (found.low, found.high) == pytest.approx((1.0, math.e))
+    found = perplexity_ratio(scores([1, 1], [0, 0], [1, 3]), scores([2, 3], [0, 0], [1, 3]), seed=0)
+    assert found.value == pytest.approx(math.exp((1 * 1 + 2 * 3) / 4))
+    assert (found.low, found.high) == pytest.approx((math.e, math.e**2))
 
 
 def test_perplexity_beyond_the_floats_is_infinite() -> None:
@@ -73,5 +74,7 @@ def test_small_classes_are_judged_together() -> None:
     assert (alone.label, alone.drop.value) == (1, 1.0)
 
 
-def test_a_class_that_gained_is_a_negative_drop() -> None:
-    assert worst_class_drop(np.zeros(20), np.ones(20), np.zeros(20, dtype=int), seed=0).drop.value == -1.0
+def test_classes_that_all_gained_have_a_negative_drop_in_every_resample() -> None:
+    classes = np.array([0] * 20 + [1])  # class 1 is left out of every third resample
+    found = worst_class_drop(np.zeros(21), np.ones(21), classes, seed=0, least_records=1)
+    assert found.drop == Estimate.exact(-1.0)

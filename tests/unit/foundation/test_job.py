@@ -1,8 +1,10 @@
 """Worker and child understand each other: what one writes, the other reads back unchanged."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from core.unlearning.job import (
+    Checkpointing,
     DatasetSource,
     Failure,
     Job,
@@ -23,8 +25,9 @@ FILE = StoredFile("model.safetensors", "s3://bucket/model.safetensors", 3, "ab" 
 def test_a_job_survives_its_file(tmp_path: Path) -> None:
     dataset = DatasetSource("parquet", {"record_id": "id", "image": "png"}, (FILE,), "ff", image_shape=(8, 8, 1))
     job = Job("run_1", 2, "unlearn", "image-classification", (FILE,), dataset, Parameters(seed=7), "s3://bucket/v2/")
-    write_json(tmp_path / "job.json", job)
-    assert read_job(tmp_path / "job.json") == job
+    for one in (job, replace(job, checkpoints=Checkpointing("s3://bucket/c/", "ab" * 32, every_s=1.5, every_steps=2))):
+        write_json(tmp_path / "job.json", one)
+        assert read_job(tmp_path / "job.json") == one
 
 
 def test_an_outcome_survives_its_file(tmp_path: Path) -> None:

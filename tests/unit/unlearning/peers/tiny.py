@@ -1,6 +1,7 @@
 """A bench small enough to derive every gradient on paper: two features, two classes, no bias."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -42,6 +43,9 @@ class Batches:
     def __iter__(self) -> Iterator[list[Example]]:
         while True:
             yield list(self._points)
+
+    def after(self, taken: int) -> Iterator[list[Example]]:
+        return islice(self, taken, None)
 
     def steps(self, epochs: int) -> int:
         return epochs
