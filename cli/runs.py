@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from cli.output import print_fields, print_json, print_rows
 
 app = typer.Typer(no_args_is_help=True, help="Unlearning runs.")
 
+_RECORD_COLUMNS = ("record_id", "loss_before", "loss_after", "correct_before", "correct_after", "target", "percentile")
 _STEP_COLUMNS = ("step", "kind", "accepted", "forget_loss", "retain_loss", "kappa", "kappa_1", "kappa_2", "seconds")
 
 
@@ -23,7 +25,7 @@ def show(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """One run: status, hardness, metrics before and after, gates."""
+    """One run: status, hardness, metrics before and after, gates, verdict."""
     with connect(url, key) as api:
         run = follow_run(api, run_id) if follow else api.get(f"/v1/runs/{run_id}")
     print_json(run) if as_json else print_fields(run)
@@ -40,15 +42,22 @@ def steps(
     """The step ledger of a run."""
     with connect(url, key) as api:
         rows = all_steps(api, run_id)
-    if as_json:
-        print_json(rows)
-    elif as_csv:
-        writer = csv.DictWriter(sys.stdout, list({name: None for row in rows for name in row}))
-        writer.writeheader()
-        writer.writerows(rows)
-    else:
-        present = [name for name in _STEP_COLUMNS if any(name in row for row in rows)]
-        print_rows(rows, present)
+    _print(rows, _STEP_COLUMNS, as_json=as_json, as_csv=as_csv)
+
+
+@app.command()
+def records(
+    run_id: str,
+    limit: Annotated[int | None, typer.Option(help="At most so many.", min=1)] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with every column.")] = False,
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """What was measured of each forget record before and after a run."""
+    with connect(url, key) as api:
+        rows = list(api.pages(f"/v1/runs/{run_id}/records", limit=limit))
+    _print(rows, _RECORD_COLUMNS, as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -57,6 +66,18 @@ def cancel(run_id: str, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson
     with connect(url, key) as api:
         run = api.post(f"/v1/runs/{run_id}/cancel")
     print_json(run) if as_json else print_fields(run)
+
+
+def _print(rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: bool, as_csv: bool) -> None:
+    """``columns``: those of the table, where they are there; JSON and CSV have all."""
+    if as_json:
+        print_json(rows)
+    elif as_csv:
+        writer = csv.DictWriter(sys.stdout, list({name: None for row in rows for name in row}))
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        print_rows(rows, [name for name in columns if any(name in row for row in rows)])
 
 
 def all_steps(api: Api, run_id: str) -> list[dict[str, Any]]:

@@ -10,7 +10,17 @@ from api.deps import Config, Now, PageIn, Store, Tx, requires
 from api.errors import problems
 from api.idempotency import Once
 from api.schemas.common import Listing
-from api.schemas.models import AliasIn, AliasOut, ModelIn, ModelOut, VersionIn, VersionOut, VersionSummaryOut
+from api.schemas.models import (
+    AliasIn,
+    AliasOut,
+    DriftOut,
+    ModelDetailOut,
+    ModelIn,
+    ModelOut,
+    VersionIn,
+    VersionOut,
+    VersionSummaryOut,
+)
 from core.access.principal import Principal
 from core.datasets.repository import Datasets
 from core.platform.objects import ObjectStore
@@ -18,6 +28,7 @@ from core.registry import service
 from core.registry.lifecycle import VersionState
 from core.registry.repository import Models, Versions
 from core.registry.tables import Model, ModelVersion
+from core.runs.drifting import drift_of
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -41,12 +52,12 @@ def create_model(
     return once(201, make, headers=lambda out: {"Location": f"/v1/models/{out.name}"})
 
 
-@router.get("/{name}", response_model=ModelOut, summary="Read a model", responses=problems(401, 403, 404))
-def get_model(name: str, caller: Annotated[Principal, requires("models:read")], tx: Tx) -> ModelOut:
-    """The model, its data set and its aliases."""
+@router.get("/{name}", response_model=ModelDetailOut, summary="Read a model", responses=problems(401, 403, 404))
+def get_model(name: str, caller: Annotated[Principal, requires("models:read")], tx: Tx) -> ModelDetailOut:
+    """The model, its data set, its aliases, and whether unlearning has taken it so far that it should be retrained."""
     model = Models(tx).by_name(caller.workspace_id, name)
-    dataset = Datasets(tx).get(model.dataset_id)
-    return ModelOut.of(model, dataset=dataset.name, aliases=Versions(tx).aliases(model.id))
+    shown = ModelOut.of(model, dataset=Datasets(tx).get(model.dataset_id).name, aliases=Versions(tx).aliases(model.id))
+    return ModelDetailOut(**shown.model_dump(), drift=DriftOut.of(drift_of(tx, model.id)))
 
 
 @router.get("", response_model=Listing[ModelOut], summary="List models", responses=problems(400, 401, 403, 422))

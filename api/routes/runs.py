@@ -13,7 +13,7 @@ from api.deps import Db, Now, PageIn, Tx, requires
 from api.errors import NotAcceptable, problems
 from api.following import Place, follow
 from api.schemas.common import Listing, TimeIn
-from api.schemas.runs import RunOut, Status, StepsOut
+from api.schemas.runs import RecordScoreOut, RunOut, Status, StepsOut
 from api.waiting import IfNoneMatch, Wait, not_modified, unchanged
 from core.access.principal import Principal
 from core.runs import service
@@ -94,8 +94,38 @@ def list_steps(
     run = service.get(tx, workspace_id=caller.workspace_id, run_id=run_id).run
     rows = [step.row for step in service.steps(tx, workspace_id=caller.workspace_id, run_id=run_id, after=after)]
     if _wants_csv(accept):
-        return Response(_as_csv(rows), media_type="text/csv")
+        return Response(_as_csv(rows, leading=("step",)), media_type="text/csv")
     return StepsOut(data=rows, attempt=run.attempt)
+
+
+@router.get(
+    "/{run_id}/records",
+    response_model=Listing[RecordScoreOut],
+    summary="List what was measured of each forget record",
+    responses={
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}}},
+        **problems(400, 401, 403, 404, 406, 422),
+    },
+)
+def list_records(
+    run_id: str,
+    caller: Reader,
+    tx: Tx,
+    page: PageIn,
+    accept: Annotated[str, Header(description="`application/json`, or `text/csv` for all rows at once")] = "*/*",
+) -> Any:
+    """Losses before and after, by record id: an average hides the record that is still known.
+
+    Kept for the policy's `recheck_days` after the run; empty afterwards. At most 10,000 records a run.
+    """
+    if _wants_csv(accept):
+        found = service.all_scores(tx, workspace_id=caller.workspace_id, run_id=run_id)
+        return Response(
+            _as_csv([score.row for score in found], leading=tuple(RecordScoreOut.model_fields)), media_type="text/csv"
+        )
+    return page.answer(
+        service.scores(tx, workspace_id=caller.workspace_id, run_id=run_id, page=page), RecordScoreOut.of
+    )
 
 
 @router.get(
@@ -169,14 +199,15 @@ def _wants_csv(accept: str) -> bool:
             return False
         if kind in ("text/csv", "text/*"):
             return True
-    raise NotAcceptable("Steps are given as application/json or text/csv.")
+    raise NotAcceptable("Rows are given as application/json or text/csv.")
 
 
-def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    columns.sort(key=lambda name: name != "step")
+def _as_csv(rows: Sequence[dict[str, Any]], *, leading: Sequence[str]) -> str:
+    """Every column of any row: those of ``leading`` first and in that order, whatever order the database keeps."""
+    found = dict.fromkeys(name for row in rows for name in row)
+    columns = [*(name for name in leading if name in found), *(name for name in found if name not in leading)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns or ["step"], restval="")
+    writer = csv.DictWriter(text, columns or leading[:1], restval="")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

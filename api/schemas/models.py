@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from api.schemas.common import Name, Time, WireIn, WireOut
+from core.evaluation.drift import Drift
 from core.registry.service import CreateModel
 from core.registry.tables import Model, ModelVersion
 from core.unlearning.job import StoredFile
@@ -24,6 +25,15 @@ _MODEL: JsonDict = {
     "latest_version": 2,
     "aliases": {"latest": 2, "production": 1},
     "created_at": "2031-03-01T11:12:40.120Z",
+}
+_DRIFT: JsonDict = {
+    "runs": 1,
+    "erased_records": 12,
+    "erased_share": 0.008,
+    "retain_accuracy_drop": 0.004,
+    "holdout_accuracy_drop": 0.002,
+    "advice": "keep",
+    "reasons": [],
 }
 _VERSION: JsonDict = {
     "id": "mv_01k9d3v6m2q8r4t6w8y0a2c4e6",
@@ -95,6 +105,31 @@ class ModelOut(WireOut):
             aliases=dict(aliases),
             created_at=model.created_at,
         )
+
+
+class DriftOut(WireOut):
+    """What unlearning has cost a model since it was trained: since its last version that no run published."""
+
+    runs: int = Field(description="published runs since then")
+    erased_records: int
+    erased_share: float = Field(description="of the training records")
+    retain_accuracy_drop: float = Field(description="sum over the runs; a share of 1")
+    holdout_accuracy_drop: float
+    advice: Literal["keep", "retrain"]
+    reasons: list[str] = Field(description="why to train anew; empty otherwise")
+
+    @classmethod
+    def of(cls, drift: Drift) -> Self:
+        """From the service's answer."""
+        return cls.model_validate(drift)
+
+
+class ModelDetailOut(ModelOut):
+    """A named line of weights, and how far unlearning has taken it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_MODEL, "drift": _DRIFT}]})
+
+    drift: DriftOut
 
 
 class VersionIn(WireIn):

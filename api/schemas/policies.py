@@ -3,21 +3,40 @@
 from typing import Any, Self
 
 from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic.config import JsonDict
 
 from api.schemas.common import Time, WireIn, WireOut
+from core.evaluation.limits import GATES, SEVERITIES
+from core.evaluation.verdict import VERDICTS
 from core.policies.body import as_json
 from core.policies.service import BUILT_IN, PolicyVersion
 from core.unlearning.job import METHODS
 
 _BODY = as_json(BUILT_IN.policy)
+_EXAMPLE: JsonDict = {
+    "parameters": {"quota_ratio": 0.5, "max_steps": 200},
+    "limits": {"membership_auc_loss": {"at_most": 0.6}, "int4_recovery": {"severity": "off"}},
+    "publish_on": ["passed"],
+    "review_on": ["passed_with_warnings", "inconclusive", "failed"],
+    "retention_days": 30,
+}
+_VERDICTS = "; of " + ", ".join(VERDICTS) + " each must be in exactly one of publish_on, review_on and fail_on"
+
+
+class LimitIn(WireIn):
+    """What is changed of one gate; what is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"at_most": 0.6, "severity": "advisory"}]})
+
+    at_least: StrictFloat | StrictInt | None = Field(None, description="lower edge of the margin; null: open")
+    at_most: StrictFloat | StrictInt | None = Field(None, description="upper edge of the margin; null: open")
+    severity: StrictStr = Field("important", description=f"one of {', '.join(SEVERITIES)}")
 
 
 class PolicyIn(WireIn):
     """Settings of a policy; what is left out is the built-in default."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"parameters": {"quota_ratio": 0.5, "max_steps": 200}, "retention_days": 30}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     parameters: dict[str, StrictInt | StrictFloat | StrictStr] = Field(
         default_factory=dict,
@@ -26,9 +45,21 @@ class PolicyIn(WireIn):
     batch_window_s: float = Field(0, description="seconds a pending request waits for others to be unlearned with it")
     production_follows: bool = Field(default=False, description="whether publishing moves `production` too")
     needs_review_on: list[str] = Field(
-        default=_BODY["needs_review_on"], description="stop reasons after which a person decides"
+        default=_BODY["needs_review_on"],
+        description="stop reasons after which a person decides, whatever the verdict",
     )
+    limits: dict[str, LimitIn] = Field(
+        default_factory=dict, description=f"changed margins and severities of gates, which are {', '.join(GATES)}"
+    )
+    publish_on: list[str] = Field(
+        default=_BODY["publish_on"], description=f"verdicts that publish by themselves, never `failed`{_VERDICTS}"
+    )
+    review_on: list[str] = Field(default=_BODY["review_on"], description="verdicts after which a person decides")
+    fail_on: list[str] = Field(default=_BODY["fail_on"], description="verdicts that end the run as failed")
     retention_days: int = Field(30, description="how long files of superseded versions are kept")
+    recheck_days: int = Field(
+        30, description="how long records that a run forgot may be read, to see that later runs leave them forgotten"
+    )
 
 
 class PolicyOut(WireOut):
@@ -46,7 +77,12 @@ class PolicyOut(WireOut):
     batch_window_s: float
     production_follows: bool
     needs_review_on: list[str]
+    limits: dict[str, dict[str, float | str | None]] = Field(description="what the policy changes of the gates")
+    publish_on: list[str]
+    review_on: list[str]
+    fail_on: list[str]
     retention_days: int
+    recheck_days: int
     created_at: Time | None
 
     @classmethod

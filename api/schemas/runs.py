@@ -9,6 +9,7 @@ from pydantic.config import JsonDict
 from api.schemas.common import Time, WireOut
 from api.schemas.deletion_requests import FailureOut
 from core.runs.service import RunView
+from core.runs.tables import RunScore
 
 Status = Literal[
     "queued",
@@ -43,7 +44,27 @@ _EXAMPLE: JsonDict = {
     "stop_reason": "target_reached",
     "hardness": {"verdict": "hard", "kappa": 0.01, "kappa_1": -0.5, "kappa_2": 0.9, "cosine": 0.31},
     "metrics": {"before": {"forget": _MEASURED}, "after": {"forget": {"loss": 1.9, "accuracy": 0.5}}},
-    "gates": [{"name": "retain_accuracy_drop", "limit": 0.02, "value": 0.004, "passed": True}],
+    "gates": [
+        {
+            "name": "retain_accuracy_drop",
+            "group": "G4",
+            "limit": 0.01,
+            "value": 0.004,
+            "passed": True,
+            "low": 0.001,
+            "high": 0.007,
+            "at_least": None,
+            "at_most": 0.01,
+            "status": "passed",
+            "severity": "important",
+            "no_op": 0.0,
+            "no_op_status": "passed",
+        }
+    ],
+    "verdict": "passed_with_warnings",
+    "verdict_reasons": [
+        "membership_auc_loss is 0.53 (0.44 to 0.61): too few records to tell whether it is 0.45 to 0.55."
+    ],
     "worker": {"device": "cuda:0 NVIDIA H200", "torch": "2.13.0"},
     "timings": {"load_s": 1.2, "unlearn_s": 8.5, "evaluate_s": 0.9, "publish_s": 0.4},
     "error": None,
@@ -85,7 +106,15 @@ class RunOut(WireOut):
     stop_reason: str | None
     hardness: dict[str, Any] | None
     metrics: dict[str, Any] | None
-    gates: list[dict[str, Any]]
+    gates: list[dict[str, Any]] = Field(
+        description="each a measurement after the run with its 95 % interval (`low`, `high`), its margin (`at_least`, "
+        "`at_most`; `limit` is the edge nearest to the value), `status`: `passed`, `failed`, `undecided`, its "
+        "`severity`, and `no_op`: the same measurement on the unchanged weights"
+    )
+    verdict: Literal["passed", "passed_with_warnings", "failed", "inconclusive"] | None = Field(
+        description="what the gates come to; null while nothing has been judged"
+    )
+    verdict_reasons: list[str] = Field(description="one sentence for each gate that kept the verdict from being better")
     worker: dict[str, Any] | None
     timings: dict[str, Any]
     error: FailureOut | None
@@ -117,6 +146,8 @@ class RunOut(WireOut):
             hardness=row.hardness,
             metrics=row.metrics,
             gates=row.gates,
+            verdict=row.verdict,  # pyright: ignore[reportArgumentType]
+            verdict_reasons=row.verdict_reasons,
             worker=row.worker,
             timings=row.timings,
             error=FailureOut(code=row.error["code"], message=row.error["message"]) if row.error else None,
@@ -155,3 +186,37 @@ class StepsOut(WireOut):
     attempt: int = Field(
         description="the attempt that these steps belong to; another one has a ledger of its own, complete from step 1"
     )
+
+
+class RecordScoreOut(WireOut):
+    """What was measured of one forget record before and after a run. New fields may be added."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "record_id": "r-17",
+                    "loss_before": 0.002,
+                    "loss_after": 1.9,
+                    "correct_before": 1,
+                    "correct_after": 0,
+                    "target": 2.1,
+                    "percentile": 0.46,
+                }
+            ]
+        },
+    )
+
+    record_id: str
+    loss_before: float | None = Field(None, description="nats")
+    loss_after: float | None = Field(None, description="nats")
+    correct_before: float | None = Field(None, description="right answers; of a language model, right tokens")
+    correct_after: float | None = None
+    target: float | None = Field(None, description="the loss in nats that the record was to reach")
+    percentile: float | None = Field(None, description="share of the matched holdout with a lower loss, after the run")
+
+    @classmethod
+    def of(cls, score: RunScore) -> Self:
+        """The row as the worker reported it."""
+        return cls(**score.row)

@@ -48,6 +48,7 @@ def print_report(shown: Shown) -> None:
     facts.add_row("", _numbers(hardness, ("kappa", "kappa_1", "kappa_2", "cosine")))
     facts.add_row("steps", f"{(run.get('progress') or {}).get('step')}")
     facts.add_row("stopped", f"[bold]{stop}[/] ({_STOPS.get(stop, 'see the documentation')})")
+    facts.add_row("evidence", f"[bold]{run['verdict']}[/], {_gates(run['gates'])}")
     facts.add_row(
         "version", f"{run['base_version']} → [bold]{run['published_version']}[/], SHA-256 of every file checked"
     )
@@ -55,6 +56,12 @@ def print_report(shown: Shown) -> None:
     facts.add_row("time", f"{shown.seconds:.0f} s from request to published version")
     facts.add_row("docs UI", shown.docs)
     console.print(facts)
+
+
+def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
+    passed = sum(gate["status"] == "passed" for gate in gates)
+    undecided = sum(gate["status"] == "undecided" for gate in gates)
+    return f"{passed} of {len(gates)} gates passed, {undecided} undecided"
 
 
 def _metrics(metrics: Mapping[str, Any]) -> Table:

@@ -41,6 +41,7 @@ class SelectionCounts:
     forget: int
     retain: int
     holdout: int
+    earlier: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ class IndexRow:
     subject_id: str | None
     split: str
     row: int
+
+
+_NONE: Mapping[str, str] = {}
 
 
 class DuplicateRecord(Exception):
@@ -134,28 +138,40 @@ class Records:
         )
         return cast("CursorResult[Any]", done).rowcount
 
-    def write_selection(self, dataset_id: str, forget_ids: Sequence[str], path: Path) -> SelectionCounts:
-        """Write which rows are forgotten, retained and held out (``core.unlearning.job.SELECTION_FILE``).
+    def write_selection(
+        self, dataset_id: str, forget_ids: Sequence[str], path: Path, *, earlier: Mapping[str, str] = _NONE
+    ) -> SelectionCounts:
+        """Write which rows are forgotten, retained, held out and looked at (``core.unlearning.job.SELECTION_FILE``).
 
         forget: those of ``forget_ids`` that were trained on. retain: active training records not among
-        ``forget_ids``. holdout: active test records not among them. Memory use does not grow with the data set.
+        ``forget_ids``. holdout: active test records not among them. earlier: training records that are no longer
+        active, each with the run that forgot it. Memory use does not grow with the data set.
         """
         wanted = frozenset(forget_ids)
         with SelectionWriter(path) as writer:
-            counts = {kind: self._write_set(writer, kind, dataset_id, wanted) for kind in _SETS}
+            counts = {kind: self._write_set(writer, kind, dataset_id, wanted, earlier) for kind in _SETS}
         return SelectionCounts(**counts)
 
-    def _write_set(self, writer: SelectionWriter, kind: Set, dataset_id: str, forget_ids: frozenset[str]) -> int:
+    def _write_set(
+        self,
+        writer: SelectionWriter,
+        kind: Set,
+        dataset_id: str,
+        forget_ids: frozenset[str],
+        earlier: Mapping[str, str],
+    ) -> int:
+        named = {"forget": forget_ids, "earlier": earlier}.get(kind)
         result = self._tx.execute(
             text(f"{_PLACES} {_SETS[kind]} order by r.file, r.row"),
-            {"dataset_id": dataset_id, "ids": list(forget_ids)} if kind == "forget" else {"dataset_id": dataset_id},
+            {"dataset_id": dataset_id} | ({} if named is None else {"ids": list(named)}),
             execution_options={"yield_per": ROWS_AT_ONCE},
         )
         portions = cast("Iterable[Sequence[tuple[str, int, int]]]", result.partitions(ROWS_AT_ONCE))
         if kind == "forget":
             return sum(writer.write(kind, rows) for rows in portions)
+        runs = earlier if kind == "earlier" else _NONE
         # Left out here and not by a join: planned without statistics, as after indexing, that can be quadratic.
-        return sum(writer.write(kind, [row for row in rows if row[0] not in forget_ids]) for rows in portions)
+        return sum(writer.write(kind, [row for row in rows if row[0] not in forget_ids], runs) for rows in portions)
 
     def copy_in(self, dataset_id: str, file: int, rows: Sequence[IndexRow]) -> None:
         """Insert records by COPY. Raises ``DuplicateRecord``, after which the transaction can only be rolled back."""
@@ -185,6 +201,7 @@ class Records:
 
 _PLACES = "select r.record_id, r.file, r.row from records r where r.dataset_id = :dataset_id and"
 _SETS: Mapping[Set, str] = {
+    "earlier": "r.split = 'train' and r.state <> 'active' and r.record_id = any(cast(:ids as text[]))",
     "forget": "r.split = 'train' and r.record_id = any(cast(:ids as text[]))",
     "holdout": "r.split = 'test' and r.state = 'active'",
     "retain": "r.split = 'train' and r.state = 'active'",

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from core.evaluation.limits import BadLimits, Limits
+from core.evaluation.verdict import VERDICTS
 from core.platform.errors import InvalidInput, Problem
 from core.unlearning.job import METHODS, PANELS, REFERENCES, Parameters
 
@@ -31,14 +33,25 @@ class Policy:
     production_follows: bool = False
     """Whether publishing moves the alias ``production`` along with ``latest``."""
     needs_review_on: tuple[str, ...] = ("collateral_forgetting_unavoidable", "infeasible", "retain_budget_exhausted")
-    """Stop reasons after which a person decides whether the result is published."""
+    """Stop reasons after which a person decides whether the result is published, whatever the verdict."""
+    limits: Limits = field(default_factory=Limits)
+    """Margins and severities of the gates."""
+    publish_on: tuple[str, ...] = ("passed", "passed_with_warnings")
+    """Verdicts that publish by themselves. Every verdict is in one of this and the next two."""
+    review_on: tuple[str, ...] = ("inconclusive", "failed")
+    """Verdicts after which a person decides."""
+    fail_on: tuple[str, ...] = ()
+    """Verdicts that end the run as failed."""
     retention_days: int = 30
     """How long the files of a superseded version are kept."""
+    recheck_days: int = 30
+    """How long records that a run forgot may still be read, to see that later runs leave them forgotten; 0: never."""
 
 
 def as_json(policy: Policy) -> dict[str, Any]:
     """The policy as it is stored and shown."""
-    return {**dataclasses.asdict(policy), "needs_review_on": list(policy.needs_review_on)}
+    lists = {name: list(getattr(policy, name)) for name in _LISTS}
+    return {**dataclasses.asdict(policy), **lists, "limits": policy.limits.as_json()}
 
 
 def from_json(raw: Mapping[str, Any]) -> Policy:
@@ -55,12 +68,38 @@ def from_json(raw: Mapping[str, Any]) -> Policy:
         problems += _checked(f"/parameters/{name}", value, _PARAMETERS.get(name))
     for name, value in raw.items():
         problems += _checked(f"/{name}", value, _FIELDS.get(name))
+    problems = problems or _misruled(raw)
+    limits = _limits(raw.get("limits", {}), problems)
     if problems:
         raise _refused(problems)
-    own = {name: value for name, value in raw.items() if name != "parameters"}
-    if "needs_review_on" in own:
-        own["needs_review_on"] = tuple(own["needs_review_on"])
-    return Policy(parameters=Parameters(**parameters), **own)
+    own: dict[str, Any] = {name: tuple(value) if name in _LISTS else value for name, value in raw.items()}
+    own |= {"parameters": Parameters(**parameters), "limits": limits}
+    return Policy(**own)
+
+
+def _limits(raw: Any, problems: list[Problem]) -> Limits:
+    """The overrides; what is wrong with them is added to ``problems``."""
+    try:
+        return Limits.from_json(raw)
+    except BadLimits as refused:
+        problems += [Problem(f"/limits{fault.pointer}", "bad_limit", fault.message) for fault in refused.faults]
+        return Limits()
+
+
+_RULINGS: Final = ("publish_on", "review_on", "fail_on")
+_LISTS: Final = (*_RULINGS, "needs_review_on")
+
+
+def _misruled(raw: Mapping[str, Any]) -> list[Problem]:
+    """Verdicts that are in none or in several of the three lists, lists left out being the default's."""
+    meant = {name: list(raw.get(name, getattr(Policy(), name))) for name in _RULINGS}
+    where = next((name for name in _RULINGS if name in raw), _RULINGS[0])
+    words = " in exactly one of publish_on, review_on, fail_on."
+    return [
+        Problem(f"/{where}", "verdict_not_in_one_list", f"{verdict} must be{words}")
+        for verdict in VERDICTS
+        if sum(listed.count(verdict) for listed in meant.values()) != 1
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +167,11 @@ _FIELDS: Final[Mapping[str, _Rule]] = {
     "batch_window_s": _number(0, 30 * 86_400),
     "production_follows": _Rule("true or false is needed.", lambda value: isinstance(value, bool)),
     "needs_review_on": _some_of(STOP_REASONS),
+    "publish_on": _some_of(tuple(verdict for verdict in VERDICTS if verdict != "failed")),
+    "review_on": _some_of(VERDICTS),
+    "fail_on": _some_of(VERDICTS),
     "retention_days": _whole(0, 36_500),
+    "recheck_days": _whole(0, 36_500),
 }
 
 

@@ -27,6 +27,12 @@ class StaleBase(Conflict):
     code = "stale_base"
 
 
+class NothingChanged(Conflict):
+    """The weights of a run are those that it started from, so they still hold what it was to unlearn."""
+
+    code = "nothing_changed"
+
+
 class HoldsUnlearnedData(Conflict):
     """The version is older than one from which data was unlearned, so it still holds that data."""
 

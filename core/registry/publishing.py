@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.platform.ids import new_id
 from core.platform.outbox import put_event
-from core.registry.errors import StaleBase
+from core.registry.errors import NothingChanged, StaleBase
 from core.registry.lifecycle import VersionState, advance
 from core.registry.repository import LATEST, PRODUCTION, Models, Versions
 from core.registry.tables import Model, ModelVersion
@@ -31,7 +31,8 @@ def publish(
     """Insert the next version of a model and move ``latest`` (and ``production`` if it follows) to it.
 
     The version from which ``latest`` moves is retired. Writers of one model queue on its row. Raises ``StaleBase``
-    when ``base_version`` is no longer the latest (None: the model must have no version yet), ``ModelNotFound``.
+    when ``base_version`` is no longer the latest (None: the model must have no version yet), ``ModelNotFound``, and
+    ``NothingChanged`` when a run's weights are, byte for byte, those of its base.
     """
     model = Models(tx).lock(model_id)
     versions = Versions(tx)
@@ -40,6 +41,9 @@ def publish(
         raise StaleBase(
             f"Version {base_version or 0} of {model.name!r} is no longer the latest; that is {latest or 0}."
         )
+    base = versions.resolve(model_id, str(base_version)) if base_version is not None else None
+    if run_id is not None and base is not None and _weights(files) == _weights(versions.files(base.id)):
+        raise NothingChanged(f"The run's weights are those of version {latest}: it has unlearned nothing.")
     version = versions.add(
         ModelVersion(
             id=new_id("mv"),
@@ -55,8 +59,8 @@ def publish(
         ),
         files,
     )
-    if base_version is not None:
-        _retire(tx, model, versions.resolve(model_id, str(base_version)), at)
+    if base is not None:
+        _retire(tx, model, base, at)
     for alias in (LATEST, PRODUCTION) if production_follows else (LATEST,):
         versions.point(model_id, alias, version.version)
     put_event(tx, workspace_id=model.workspace_id, type="model_version.published", data=_told(model, version), at=at)
@@ -67,6 +71,10 @@ def folder_digest(files: Sequence[StoredFile]) -> str:
     """SHA-256 over the sorted (path, SHA-256) pairs: equal for folders of equal content, wherever they lie."""
     lines = sorted(f"{file.path}\0{file.sha256}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _weights(files: Sequence[StoredFile]) -> frozenset[tuple[str, str]]:
+    return frozenset((file.path, file.sha256) for file in files if file.path.endswith(".safetensors"))
 
 
 def _retire(tx: Session, model: Model, version: ModelVersion, at: datetime) -> None:

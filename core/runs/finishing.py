@@ -18,7 +18,8 @@ from core.deletions.repository import Requests
 from core.platform import outbox
 from core.platform.errors import IllegalTransition
 from core.platform.leases import Lease
-from core.registry.errors import StaleBase
+from core.policies.body import from_json
+from core.registry.errors import NothingChanged, StaleBase
 from core.registry.repository import LATEST, Versions
 from core.registry.service import publish
 from core.runs.lifecycle import Mode, Status
@@ -26,7 +27,7 @@ from core.runs.moves import move, tell
 from core.runs.planning import EXECUTE
 from core.runs.repository import Runs
 from core.runs.tables import Run
-from core.runs.verdict import Verdict, rule, rule_assessment
+from core.runs.verdict import UNCHANGED, Decision, changed_nothing, rule, rule_assessment
 from core.unlearning.job import Failure, Outcome, StoredFile
 
 _SYSTEM = "system"
@@ -41,7 +42,7 @@ def finish(tx: Session, *, lease: Lease, outcome: Outcome, publish_uri: str, max
     """
     run = Runs(tx).held(lease)
     wanted = _ruled(run, outcome)
-    _keep(run, outcome)
+    _keep(tx, run, outcome)
     if wanted.ruling == "cancel":
         cancel(tx, run, at=at)
     elif wanted.failure is not None:
@@ -51,7 +52,7 @@ def finish(tx: Session, *, lease: Lease, outcome: Outcome, publish_uri: str, max
     elif wanted.ruling == "review":
         review(tx, run, outcome, why=wanted.why, at=at)
     else:
-        _publish_or_requeue(tx, run, outcome.staged, publish_uri, at)
+        _publish_or_give_up(tx, run, outcome.staged, publish_uri, max_attempts, at)
     tx.flush()
     return Status(run.status)
 
@@ -99,7 +100,9 @@ def requeue(tx: Session, run: Run, detail: Mapping[str, Any], *, at: datetime) -
         cancel(tx, run, at=at)
         return
     run.progress, run.gates = {}, []
-    run.stop_reason = run.hardness = run.metrics = None
+    run.stop_reason = run.hardness = run.metrics = run.verdict = None
+    run.verdict_reasons = []
+    Runs(tx).keep_scores(run.id, ())
     move(tx, run, Status.QUEUED, kind="requeued", detail=detail, at=at)
     outbox.put_task(tx, EXECUTE, run.id)
 
@@ -107,7 +110,7 @@ def requeue(tx: Session, run: Run, detail: Mapping[str, Any], *, at: datetime) -
 def review(tx: Session, run: Run, outcome: Outcome, *, why: str, at: datetime) -> None:
     """Put the result before a person, its staged files kept."""
     run.staged = [asdict(file) for file in outcome.staged]
-    move(tx, run, Status.NEEDS_REVIEW, kind="needs_review", detail={"why": why}, at=at)
+    move(tx, run, Status.NEEDS_REVIEW, kind="needs_review", detail={"why": why, "verdict": run.verdict}, at=at)
     tell(tx, run, "run.needs_review", at)
     _settle(tx, run, deletion_states.Status.NEEDS_REVIEW, "needs_review", _SYSTEM, {"why": why}, at)
 
@@ -119,7 +122,9 @@ def decide(
 
     Approved, the staged weights are published if the model still stands where the run began; otherwise, and after a
     cancelled run, the requests go back to be run again. Rejected, run and requests have failed; their records stay
-    out of every retain set. Raises ``RequestNotFound``; ``IllegalTransition`` when nothing waits for a decision.
+    out of every retain set. The run's timeline keeps who decided, what was said, and about which verdict. Raises
+    ``RequestNotFound``; ``IllegalTransition`` when nothing waits for a decision; ``NothingChanged`` when weights are to
+    be approved that are as they were.
     """
     requests, runs = Requests(tx), Runs(tx)
     request = requests.get_for(workspace_id, request_id)
@@ -142,11 +147,11 @@ def decide(
     )  # fmt: skip
 
 
-def _ruled(run: Run, outcome: Outcome) -> Verdict:
+def _ruled(run: Run, outcome: Outcome) -> Decision:
     cancel_requested = run.cancel_requested_at is not None
     if run.mode == Mode.ASSESS:
         return rule_assessment(outcome, cancel_requested=cancel_requested)
-    return rule(outcome, needs_review_on=run.policy["needs_review_on"], cancel_requested=cancel_requested)
+    return rule(outcome, policy=from_json(run.policy), cancel_requested=cancel_requested)
 
 
 def _assessed(tx: Session, run: Run, at: datetime) -> None:
@@ -155,7 +160,9 @@ def _assessed(tx: Session, run: Run, at: datetime) -> None:
     tell(tx, run, "run.succeeded", at)
 
 
-def _publish_or_requeue(tx: Session, run: Run, staged: tuple[StoredFile, ...], publish_uri: str, at: datetime) -> None:
+def _publish_or_give_up(
+    tx: Session, run: Run, staged: tuple[StoredFile, ...], publish_uri: str, max_attempts: int, at: datetime
+) -> None:
     try:
         with tx.begin_nested():
             path = (Status.SUCCEEDED,) if run.status == Status.PUBLISHING else (Status.PUBLISHING, Status.SUCCEEDED)
@@ -165,6 +172,9 @@ def _publish_or_requeue(tx: Session, run: Run, staged: tuple[StoredFile, ...], p
         latest = Versions(tx).resolve(run.model_id, LATEST).version
         requeue(tx, run, {"code": "base_superseded", "base": run.base_version, "latest": latest}, at=at)
         run.base_version = latest
+    except NothingChanged:
+        tx.refresh(run)
+        fail(tx, run, Failure(NothingChanged.code, UNCHANGED, retryable=False), max_attempts=max_attempts, at=at)
 
 
 def _publish(
@@ -199,6 +209,10 @@ def _publish(
 
 def _approve(tx: Session, run: Run, actor: str, said: Mapping[str, Any], at: datetime) -> None:
     staged = tuple(StoredFile(**file) for file in run.staged)
+    if run.status == Status.NEEDS_REVIEW:
+        if changed_nothing(run.gates):
+            raise NothingChanged(UNCHANGED)
+        Runs(tx).add_event(run, "approved", {"actor": actor, "verdict": run.verdict, **said}, at)
     if run.status == Status.NEEDS_REVIEW and staged:
         path = (Status.PUBLISHING, Status.SUCCEEDED)
         try:
@@ -221,7 +235,8 @@ def _reject(tx: Session, run: Run, actor: str, said: Mapping[str, Any], at: date
     if run.status == Status.NEEDS_REVIEW:
         run.error = detail
         run.staged = []
-        move(tx, run, Status.FAILED, kind="rejected", detail=detail, at=at)
+        decided = {"actor": actor, "verdict": run.verdict, **detail}
+        move(tx, run, Status.FAILED, kind="rejected", detail=decided, at=at)
         tell(tx, run, "run.failed", at)
     _settle(tx, run, deletion_states.Status.FAILED, "rejected", actor, detail, at)
 
@@ -242,8 +257,10 @@ def _settle(
     )
 
 
-def _keep(run: Run, outcome: Outcome) -> None:
+def _keep(tx: Session, run: Run, outcome: Outcome) -> None:
     run.stop_reason = outcome.stop_reason
+    run.verdict, run.verdict_reasons = outcome.verdict, list(outcome.verdict_reasons)
+    Runs(tx).keep_scores(run.id, outcome.records)
     run.hardness = dict(outcome.hardness) if outcome.hardness is not None else run.hardness
     run.metrics = dict(outcome.metrics) if outcome.metrics is not None else run.metrics
     run.gates = [dict(gate) for gate in outcome.gates]

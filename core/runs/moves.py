@@ -62,6 +62,7 @@ def tell(tx: Session, run: Run, event: str, at: datetime) -> None:
         "base_version": run.base_version,
         "published_version": run.published_version,
         "stop_reason": run.stop_reason,
+        "verdict": run.verdict,
         "forget_records": run.forget_records,
         "attempt": run.attempt,
         "sequence": run.revision,

@@ -112,6 +112,7 @@ def queued(
         retain_records=0,
         progress={},
         gates=[],
+        verdict_reasons=[],
         staged=[],
         timings={},
         attempt=0,

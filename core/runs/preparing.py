@@ -12,6 +12,7 @@ from core.datasets.repository import Datasets, Records, SelectionCounts
 from core.deletions.repository import Requests
 from core.platform.errors import Conflict
 from core.platform.leases import Lease
+from core.policies.body import from_json
 from core.registry.repository import LATEST, Models, Versions
 from core.registry.tables import Model
 from core.runs.checkpoints import CheckpointRule
@@ -21,6 +22,8 @@ from core.runs.tables import Run
 from core.unlearning.job import JOB_FILE, SELECTION_FILE, Job, Parameters, Task, write_json
 
 MODELS = "models/"
+MOST_RECHECKED = 1000
+"""How many records that earlier runs forgot a run measures again."""
 
 
 class NothingToForget(Conflict):
@@ -59,8 +62,12 @@ def prepare(
     run = Runs(tx).get(lease.row_id)
     model = Models(tx).get(run.model_id)
     base = Versions(tx).resolve(model.id, LATEST)
+    policy = from_json(run.policy)
     forget_ids = _forget_ids(tx, run, model)
-    counts = Records(tx).write_selection(model.dataset_id, forget_ids, folder / SELECTION_FILE)
+    days = policy.recheck_days if run.mode == Mode.UNLEARN else 0
+    earlier = Runs(tx).forgotten_earlier(model.id, days=days, limit=MOST_RECHECKED)
+    selection = folder / SELECTION_FILE
+    counts = Records(tx).write_selection(model.dataset_id, forget_ids, selection, earlier=earlier)
     if counts.forget == 0:
         raise NothingToForget("The model holds none of the records any more.")
     sealed_key = rule.sealed_key(run) if rule else None
@@ -75,6 +82,7 @@ def prepare(
         publish_uri=uri(attempt_key(model.name, Versions(tx).highest(model.id) + 1, lease)),
         device=device,
         threads=threads,
+        limits=policy.limits.as_json(),
         checkpoints=rule.checkpointing(run.id, sealed_key, uri) if rule else None,
     )
     write_json(folder / JOB_FILE, job)

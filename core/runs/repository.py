@@ -5,18 +5,33 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ARRAY, Select, String, and_, bindparam, exists, func, literal, or_, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from core.deletions import lifecycle as deletion_states
-from core.deletions.tables import DeletionRequest, DeletionTarget
+from core.deletions.tables import DeletionRecord, DeletionRequest, DeletionTarget
 from core.platform.leases import Lease, LeaseLost
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.registry.tables import Model, ModelVersion
 from core.runs.errors import RunNotFound
 from core.runs.lifecycle import ACTIVE, Mode, Status
-from core.runs.tables import Run, RunEvent, RunRecord, RunStep
+from core.runs.tables import Run, RunEvent, RunRecord, RunScore, RunStep
 
 RESUMED = "resumed"
 """Type of the event of an attempt that goes on from a checkpoint: ``attempt``, and after which ``step``."""
@@ -160,6 +175,58 @@ class Runs:
         """End the lease."""
         run.lease_owner = run.lease_token = run.lease_until = None
 
+    def keep_scores(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write what was measured of each forget record, in place of what an attempt before wrote."""
+        self._tx.execute(delete(RunScore).where(RunScore.run_id == run_id))
+        if rows:
+            values = [{"run_id": run_id, "record_id": str(row["record_id"]), "row": dict(row)} for row in rows]
+            self._tx.execute(insert(RunScore), values)
+
+    def scores(self, run_id: str, *, after: str | None, limit: int) -> Sequence[RunScore]:
+        """Scores of the run's forget records whose ids come behind ``after``, by record id."""
+        wanted = select(RunScore).where(RunScore.run_id == run_id)
+        if after is not None:
+            wanted = wanted.where(RunScore.record_id > after)
+        return self._tx.scalars(wanted.order_by(RunScore.record_id).limit(limit)).all()
+
+    def published_since_training(self, model_id: str) -> Sequence[Run]:
+        """Runs whose versions follow the model's last registered one, in order of version."""
+        trained = select(func.coalesce(func.max(ModelVersion.version), 0)).where(
+            ModelVersion.model_id == model_id, ModelVersion.run_id.is_(None)
+        )
+        statement = select(Run).where(Run.model_id == model_id, Run.published_version > trained.scalar_subquery())
+        return self._tx.scalars(statement.order_by(Run.published_version)).all()
+
+    def drop_old_scores(self) -> int:
+        """Delete the scores of single records once the run's own policy no longer lets them be re-checked; how many."""
+        old = select(Run.id).where(Run.finished_at.is_not(None), ~_may_be_rechecked())
+        done = self._tx.execute(delete(RunScore).where(RunScore.run_id.in_(old)))
+        return done.rowcount  # type: ignore[attr-defined]
+
+    def forgotten_earlier(self, model_id: str, *, days: int, limit: int) -> Mapping[str, str]:
+        """Records that runs before have forgotten for good from the model and that may still be read: id → run.
+
+        May be read: for ``days`` after the run has ended, and for as long as the policy said under which it ran. At
+        most ``limit``: a sample that stays the same from call to call.
+        """
+        forgot = (
+            select(DeletionRecord.record_id, func.max(Run.id))
+            .join(DeletionTarget, DeletionTarget.request_id == DeletionRecord.request_id)
+            .join(Run, Run.id == DeletionTarget.run_id)
+            .join(Model, and_(Model.id == Run.model_id, Model.dataset_id == DeletionRecord.dataset_id))
+            .where(
+                DeletionTarget.model_id == model_id,
+                DeletionTarget.status == deletion_states.Status.COMPLETED,
+                Run.published_version.is_not(None),
+                Run.finished_at > func.now() - func.make_interval(0, 0, 0, days),
+                _may_be_rechecked(),
+            )
+            .group_by(DeletionRecord.record_id)
+            .order_by(func.md5(DeletionRecord.record_id))
+            .limit(limit)
+        )
+        return dict(self._tx.execute(forgot).all())
+
     def add_steps(self, run_id: str, attempt: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append to the step ledger; a step that is there already stays as it is."""
         values = [{"run_id": run_id, "attempt": attempt, "step": int(row["step"]), "row": dict(row)} for row in rows]
@@ -237,6 +304,12 @@ class Runs:
         now = self._tx.scalar(select(func.clock_timestamp()))
         assert isinstance(now, datetime)  # noqa: S101
         return now + timedelta(seconds=ttl_s)
+
+
+def _may_be_rechecked() -> ColumnElement[bool]:
+    """Whether the policy under which a run ran still lets the records that it forgot be read; silence means no."""
+    days = func.coalesce(cast(Run.policy["recheck_days"].as_string(), Integer), 0)
+    return Run.finished_at + func.make_interval(0, 0, 0, days) > func.now()
 
 
 def _matching(workspace_id: str, wanted: RunFilter) -> Select[Run]:

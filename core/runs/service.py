@@ -15,18 +15,19 @@ from sqlalchemy.orm import Session
 from core.access import audit
 from core.platform.errors import IllegalTransition
 from core.platform.leases import Lease, new_token
-from core.platform.paging import Page, Slice
+from core.platform.paging import Page, Slice, page_of
 from core.runs import finishing
 from core.runs.lifecycle import LEASED, Mode, Status, is_ahead
 from core.runs.moves import move, tell
 from core.runs.planning import EXECUTE, plan_next
 from core.runs.repository import RESUMED, RunFilter, Runs
-from core.runs.tables import Run, RunEvent, RunStep
+from core.runs.tables import Run, RunEvent, RunScore, RunStep
 from core.unlearning.job import Failure, Progress
 
 __all__ = ["EXECUTE", "plan_next"]
 
 _MOST_STEPS = 10_000
+_MOST_SCORES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,19 @@ def steps(tx: Session, *, workspace_id: str, run_id: str, after: int) -> Sequenc
     """
     run = Runs(tx).get_for(workspace_id, run_id)
     return Runs(tx).steps(run.id, run.attempt, after=after, limit=_MOST_STEPS)
+
+
+def scores(tx: Session, *, workspace_id: str, run_id: str, page: Page) -> Slice[RunScore]:
+    """One page of what was measured of each forget record, by record id. Raises ``RunNotFound``."""
+    run = Runs(tx).get_for(workspace_id, run_id)
+    rows = Runs(tx).scores(run.id, after=page.after[1] if page.after else None, limit=page.limit + 1)
+    return page_of(rows, page, lambda row: (run.created_at, row.record_id))
+
+
+def all_scores(tx: Session, *, workspace_id: str, run_id: str) -> Sequence[RunScore]:
+    """What was measured of each forget record, by record id, up to 10,000. Raises ``RunNotFound``."""
+    run = Runs(tx).get_for(workspace_id, run_id)
+    return Runs(tx).scores(run.id, after=None, limit=_MOST_SCORES)
 
 
 @dataclass(frozen=True, slots=True)

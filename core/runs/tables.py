@@ -25,6 +25,10 @@ class Run(Base):
             name="status",
         ),
         CheckConstraint("mode in ('unlearn', 'assess')", name="mode"),
+        CheckConstraint(
+            "verdict in ('passed', 'passed_with_warnings', 'failed', 'inconclusive')",
+            name="verdict",
+        ),
         Index(
             "uq_runs_one_active_per_model",
             "model_id",
@@ -54,6 +58,9 @@ class Run(Base):
     hardness: Mapped[dict[str, Any] | None]
     metrics: Mapped[dict[str, Any] | None]
     gates: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
+    verdict: Mapped[str | None]
+    """None while nothing has been judged, and for runs of before there were verdicts."""
+    verdict_reasons: Mapped[list[str]] = mapped_column(server_default=text("'[]'::jsonb"))
     staged: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
     """Files uploaded for the new version while they wait for a decision."""
     worker: Mapped[dict[str, Any] | None]
@@ -79,6 +86,16 @@ class RunRecord(Base):
 
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     record_id: Mapped[str] = mapped_column(primary_key=True)
+
+
+class RunScore(Base):
+    """What was measured of one forget record before and after a run, as the child reported it."""
+
+    __tablename__ = "run_scores"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    record_id: Mapped[str] = mapped_column(primary_key=True)
+    row: Mapped[dict[str, Any]]
 
 
 class RunStep(Base):

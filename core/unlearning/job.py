@@ -17,15 +17,17 @@ from core.unlearning.peers import PEERS
 JOB_FILE = "job.json"
 OUTCOME_FILE = "outcome.json"
 SELECTION_FILE = "selection.parquet"
-"""Columns: ``set`` (forget | retain | holdout), ``record_id``, ``file`` (index into ``DatasetSource.files``), ``row``
-(0-based row in that file). Sorted by set, file, row."""
+"""Columns: ``set`` (forget | retain | holdout | earlier), ``record_id``, ``file`` (index into ``DatasetSource.files``),
+``row`` (0-based row in that file), ``run_id``. Sorted by set, file, row. ``earlier``: a sample of records that runs
+before this one forgot and that may still be read, to be measured only; their ``run_id`` is the run that forgot them,
+null in the other sets."""
 
 HAMU_Q: Final = "hamu-q"
 METHODS: Final = (HAMU_Q, *PEERS)
 PANELS: Final = ("full", "basic")
 REFERENCES: Final = ("none", "retrain")
 
-Set = Literal["forget", "retain", "holdout"]
+Set = Literal["forget", "retain", "holdout", "earlier"]
 Task = Literal["image-classification", "causal-lm"]
 Phase = Literal["preparing", "assessing", "unlearning", "evaluating", "publishing"]
 Mode = Literal["unlearn", "assess"]

@@ -30,7 +30,7 @@ from core.unlearning.records import Dataset
 from core.unlearning.reference import check_reference
 from core.unlearning.resuming import Checkpoints, Resuming, identity
 from core.unlearning.seed import make_deterministic
-from core.unlearning.selection import Selection, read_selection
+from core.unlearning.selection import Selection, by_run, read_selection
 from core.unlearning.text import TextFamily, Variants
 from core.unlearning.variants import RECORDS, read_variants
 
@@ -195,7 +195,8 @@ def _prepare(job: Job, folders: _Folders, line: _Line) -> tuple[Bench, Extras, S
         cancelled=line.cancelled,
     )
     variants = _variants(job, folders, family, selection)
-    return bench, Extras(holdout, selection.forget_ids, variants), selection
+    earlier = {run: ExampleSet(dataset, family, places) for run, places in by_run(selection).items()}
+    return bench, Extras(holdout, selection.forget_ids, variants, earlier), selection
 
 
 def _variants(job: Job, folders: _Folders, family: Family, selection: Selection) -> dict[str, list[Variants]]:

@@ -89,6 +89,7 @@ def _of_run(name: str, happened: str, status: str) -> EventType:
             "base_version": _COUNT,
             "published_version": _NUMBER_OR_NULL,
             "stop_reason": _TEXT_OR_NULL,
+            "verdict": _TEXT_OR_NULL,
             "forget_records": _COUNT,
             "attempt": _COUNT,
             "deletion_request_ids": _TEXTS,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -122,8 +123,8 @@ class Estate:
 
 
 def staged(uri: str) -> tuple[StoredFile, ...]:
-    """Files of a version under a folder URI."""
-    return (StoredFile("model.safetensors", f"{uri}model.safetensors", 1, SHA),)
+    """Files of a version under a folder URI: other weights for another folder."""
+    return (StoredFile("model.safetensors", f"{uri}model.safetensors", 1, sha256(uri.encode()).hexdigest()),)
 
 
 def estate(tx: Session, *, models: Sequence[str] = ("digits",)) -> Estate:

@@ -3,6 +3,7 @@
 It behaves as the scenario says, and waits for the file ``GATE`` where it is to last as long as a test wants.
 """
 
+import hashlib
 import json
 import os
 import signal
@@ -45,7 +46,8 @@ def wait_for_gate() -> None:
 
 def succeed() -> None:
     job = read_job(folder / "job.json")
-    files = (StoredFile("model.safetensors", f"{job.publish_uri}model.safetensors", 1, "0" * 64),)
+    digest = hashlib.sha256(job.publish_uri.encode()).hexdigest()
+    files = (StoredFile("model.safetensors", f"{job.publish_uri}model.safetensors", 1, digest),)
     gates = ({"name": "retain_accuracy_drop", "limit": 0.02, "value": 0.0, "passed": True},)
     write_json(
         folder / OUTCOME_FILE,
@@ -53,6 +55,7 @@ def succeed() -> None:
             stop_reason="target_reached",
             staged=files,
             gates=gates,
+            verdict="passed",
             metrics={"after": {}},
             forget_records=1,
             retain_records=5,

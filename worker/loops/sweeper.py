@@ -1,4 +1,4 @@
-"""Removes what nobody needs any more: orphaned weights, checkpoints, expired uploads, old messages, kept answers."""
+"""Removes what nobody needs any more: orphaned weights, checkpoints, old uploads, messages, answers and scores."""
 
 from datetime import timedelta
 
@@ -12,6 +12,7 @@ from core.platform.objects import ObjectStore
 from core.platform.outbox import OutboxRow
 from core.platform.settings import LoopSettings
 from core.runs import sweeping
+from core.runs.repository import Runs
 from core.uploads import service as uploads
 from core.webhooks import service as webhooks
 
@@ -38,6 +39,7 @@ def _sweep_rows(engine: Engine, _store: ObjectStore, _settings: LoopSettings, cl
         tx.execute(delete(OutboxRow).where(OutboxRow.sent_at < clock() - _SENT_KEPT_FOR))
         idempotency.expire(tx, at=clock())
         webhooks.expire(tx, at=clock())
+        Runs(tx).drop_old_scores()
 
 
 def _sweep_checkpoints(engine: Engine, store: ObjectStore, _settings: LoopSettings, _clock: Clock) -> None:

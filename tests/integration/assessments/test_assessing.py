@@ -216,7 +216,7 @@ def test_it_goes_on_beside_a_run_that_unlearns_the_model(tx: Session, tmp_path: 
     assert prepared(tx, lease, tmp_path)["forget"] == ["r-0"]
     assert finish(tx, lease) == "succeeded"
     uri = f"file:///objects/models/digits/v2/{unlearning.row_id}-1/"
-    good = Outcome(stop_reason="target_reached", staged=staged(uri))
+    good = Outcome(stop_reason="target_reached", verdict="passed", staged=staged(uri))
     finishing.finish(tx, lease=unlearning, outcome=good, publish_uri=uri, max_attempts=1, at=AT)
     tx.expire_all()
     status = deletions.get(tx, workspace_id=built.workspace_id, request_id=request.request.id)
@@ -252,7 +252,7 @@ def test_what_the_model_has_unlearned_meanwhile_ends_the_assessment(tx: Session,
     assert planned is not None
     unlearning = claimed(tx, str(planned.run_id))
     uri = f"file:///objects/models/digits/v2/{unlearning.row_id}-1/"
-    good = Outcome(stop_reason="target_reached", staged=staged(uri))
+    good = Outcome(stop_reason="target_reached", verdict="passed", staged=staged(uri))
     finishing.finish(tx, lease=unlearning, outcome=good, publish_uri=uri, max_attempts=1, at=AT)
     lease = claimed(tx, view.run.id)
     with pytest.raises(NothingToForget):

@@ -100,6 +100,20 @@ def test_a_selection_names_the_three_sets(tx: Session, dataset_id: str, tmp_path
     assert {row["record_id"]: (row["file"], row["row"]) for row in rows}["r7"] == (1, 3)
 
 
+def test_records_forgotten_earlier_are_looked_at_with_the_run_that_forgot_them(
+    tx: Session, dataset_id: str, tmp_path: Path
+) -> None:
+    erased = tx.scalars(text("select record_id from records where state = 'erased' and split = 'train'")).all()
+    assert erased
+    earlier = {erased[0]: "run_1", "r0": "run_1", "nobody": "run_1"}  # r0 is active: it is retained, and only that
+    counts = Records(tx).write_selection(dataset_id, ["r1"], tmp_path / "s.parquet", earlier=earlier)
+    assert counts.earlier == 1
+    rows = pq.read_table(tmp_path / "s.parquet").to_pylist()
+    assert [(row["record_id"], row["run_id"]) for row in rows if row["set"] == "earlier"] == [(erased[0], "run_1")]
+    assert {row["run_id"] for row in rows if row["set"] != "earlier"} == {None}
+    assert "r0" in {row["record_id"] for row in rows if row["set"] == "retain"}
+
+
 def test_erased_and_pending_records_are_never_retained(tx: Session, dataset_id: str, tmp_path: Path) -> None:
     counts = Records(tx).write_selection(dataset_id, [], tmp_path / "s.parquet")
     assert counts == SelectionCounts(forget=0, retain=5, holdout=3)

@@ -77,7 +77,7 @@ def test_polling_is_cheap_and_says_when_to_come_back(acme: Web) -> None:
     first = acme.get(path)
     assert int(first.headers["Retry-After"]) > 0
     assert acme.get(path, headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
-    work(acme, Outcome(stop_reason="target_reached"))
+    work(acme, Outcome(stop_reason="target_reached", verdict="passed"))
     ended = acme.get(path, headers={"If-None-Match": first.headers["ETag"]})
     assert (ended.status_code, ended.json()["status"]) == (200, "completed")
     assert "Retry-After" not in ended.headers
@@ -154,7 +154,7 @@ def test_a_failed_request_can_be_an_error_status(acme: Web) -> None:
 def test_a_person_decides(acme: Web, decision: str, status: str) -> None:
     path = f"{PATH}/{submit(acme)['id']}"
     assert acme.post(f"{path}/{decision}", {"comment": "x"}).status_code == 409
-    work(acme, Outcome(stop_reason="target_reached", gates=({"name": "g", "passed": False},)))
+    work(acme, Outcome(stop_reason="target_reached", verdict="failed"))
     assert acme.get(path).json()["status_detail"] == "waiting_for_review"
     assert acme.post(f"{path}/{decision}", {"comment": "seen"}).json()["status"] == status
 

@@ -27,8 +27,8 @@ from tests.builders.estate import AT, Estate, estate, staged
 
 pytestmark = pytest.mark.integration
 
-PASSED = {"name": "retain_accuracy_drop", "limit": 0.02, "value": 0.0, "passed": True}
-MISSED = {"name": "forget_reached_target", "limit": 0.95, "value": 0.1, "passed": False}
+MOVED = {"name": "displacement", "value": 0.3, "passed": True, "status": "passed"}
+UNMOVED = {"name": "displacement", "value": 0.0, "passed": False, "status": "failed"}
 METRICS = {"before": {"forget": {"loss": 0.1}}, "after": {"forget": {"loss": 1.1}}}
 
 
@@ -46,7 +46,13 @@ def claimed(tx: Session, run_id: str | None = None) -> Lease:
 
 
 def good(lease: Lease) -> Outcome:
-    return Outcome(stop_reason="target_reached", metrics=METRICS, gates=(PASSED,), staged=staged(folder(lease)))
+    return Outcome(
+        stop_reason="target_reached", metrics=METRICS, gates=(MOVED,), verdict="passed", staged=staged(folder(lease))
+    )
+
+
+def bad(lease: Lease) -> Outcome:
+    return replace(good(lease), verdict="failed", verdict_reasons=("gap_closed is 0.1.",))
 
 
 def folder(lease: Lease) -> str:
@@ -272,7 +278,7 @@ def test_publishing_ends_everything_in_one_transaction(tx: Session) -> None:
     run = run_of(tx, lease)
     assert (run.status, run.published_version, run.stop_reason) == ("succeeded", 2, "target_reached")
     assert (run.lease_token, run.lease_until, run.finished_at) == (None, None, AT)
-    assert (run.metrics, run.gates) == (METRICS, [PASSED])
+    assert (run.metrics, run.gates) == (METRICS, [MOVED])
     version = tx.scalars(select(ModelVersion).where(ModelVersion.run_id == run.id)).one()
     assert (version.version, version.parent_version, version.uri) == (2, 1, folder(lease))
     assert latest(tx, built) == 2
@@ -345,11 +351,11 @@ def test_a_retryable_failure_is_tried_again_until_the_attempts_are_spent(tx: Ses
     assert status(tx, built, request.request.id) == "failed"
 
 
-def test_a_failed_gate_waits_for_a_person_who_approves(tx: Session) -> None:
+def test_a_failed_verdict_waits_for_a_person_who_approves(tx: Session) -> None:
     built = estate(tx)
     first, second = built.submit(tx, "r-0"), built.submit(tx, "r-1")
     lease = claimed(tx, planned(tx))
-    assert finish(tx, lease, replace(good(lease), gates=(PASSED, MISSED))) == "needs_review"
+    assert finish(tx, lease, bad(lease)) == "needs_review"
     assert latest(tx, built) == 1
     for request in (first, second):
         assert status(tx, built, request.request.id) == "needs_review"
@@ -384,7 +390,7 @@ def test_a_person_rejects(tx: Session) -> None:
     built = estate(tx)
     request = built.submit(tx, "r-0")
     lease = claimed(tx, planned(tx))
-    finish(tx, lease, replace(good(lease), gates=(MISSED,)))
+    finish(tx, lease, bad(lease))
     decide(tx, built, request.request.id, approve=False)
     assert (run_of(tx, lease).status, latest(tx, built)) == ("failed", 1)
     assert status(tx, built, request.request.id) == "failed"
@@ -401,7 +407,7 @@ def test_approving_a_result_of_an_old_base_runs_it_again(tx: Session) -> None:
     built = estate(tx)
     request = built.submit(tx, "r-0")
     lease = claimed(tx, planned(tx))
-    finish(tx, lease, replace(good(lease), gates=(MISSED,)))
+    finish(tx, lease, bad(lease))
     later = built.submit(tx, "r-1")
     second = claimed(tx, planned(tx))
     finish(tx, second, replace(good(second), staged=staged(folder(second))))
@@ -422,7 +428,7 @@ def test_approving_while_another_run_is_at_work_publishes_and_the_other_starts_a
     built = estate(tx)
     request = built.submit(tx, "r-0")
     lease = claimed(tx, planned(tx))
-    finish(tx, lease, replace(good(lease), gates=(MISSED,)))
+    finish(tx, lease, bad(lease))
     later = built.submit(tx, "r-1")
     second = claimed(tx, planned(tx))
     decide(tx, built, request.request.id, approve=True)
@@ -441,7 +447,7 @@ def test_a_run_whose_records_were_forgotten_meanwhile_completes_its_requests(tx:
     built = estate(tx)
     request = built.submit(tx, "r-0")
     lease = claimed(tx, planned(tx))
-    finish(tx, lease, replace(good(lease), gates=(MISSED,)))
+    finish(tx, lease, bad(lease))
     later = built.submit(tx, "r-0")
     second = claimed(tx, planned(tx))
     decide(tx, built, request.request.id, approve=True)

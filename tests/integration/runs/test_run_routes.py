@@ -49,9 +49,18 @@ def report(engine: Engine, lease: Lease) -> None:
         service.record(tx, lease=lease, latest=latest, steps=ROWS, ttl_s=60, at=AT)
 
 
+SCORES = tuple({"record_id": f"r-{i}", "loss_before": 0.01, "loss_after": 1.0 + i} for i in range(3))
+
+
 def finish(engine: Engine, lease: Lease) -> None:
     uri = f"mem://store/models/digits/v2/{lease.row_id}-1/"
-    outcome = Outcome(stop_reason="target_reached", staged=staged(uri))
+    outcome = Outcome(
+        stop_reason="target_reached",
+        verdict="passed_with_warnings",
+        verdict_reasons=("gap_closed is 0.4.",),
+        records=SCORES,
+        staged=staged(uri),
+    )
     with transaction(engine) as tx:
         finishing.finish(tx, lease=lease, outcome=outcome, publish_uri=uri, max_attempts=3, at=AT)
 
@@ -85,9 +94,25 @@ def test_steps_come_as_json_or_csv(acme: Web, lease: Lease) -> None:
     assert acme.get(path, headers={"Accept": "image/png"}).status_code == 406
 
 
+def test_a_run_shows_its_verdict_and_the_records_behind_it(acme: Web, lease: Lease) -> None:
+    path = f"/v1/runs/{lease.row_id}"
+    waiting = acme.get(path).json()
+    assert (waiting["verdict"], waiting["verdict_reasons"]) == (None, [])
+    assert acme.get(f"{path}/records").json()["data"] == []
+    finish(acme.engine, lease)
+    judged = acme.get(path).json()
+    assert (judged["verdict"], judged["verdict_reasons"]) == ("passed_with_warnings", ["gap_closed is 0.4."])
+    first = acme.get(f"{path}/records?limit=2")
+    assert [row["record_id"] for row in first.json()["data"]] == ["r-0", "r-1"]
+    rest = acme.get(f"{path}/records?limit=2&cursor={first.json()['next_cursor']}").json()
+    assert ([row["loss_after"] for row in rest["data"]], rest["has_more"]) == ([3.0], False)
+    table = acme.get(f"{path}/records", headers={"Accept": "text/csv"}).text.splitlines()
+    assert table == ["record_id,loss_before,loss_after", "r-0,0.01,1.0", "r-1,0.01,2.0", "r-2,0.01,3.0"]
+
+
 def test_runs_of_others_are_not_found(acme: Web, lease: Lease) -> None:
     other = acme.customer("other")
-    for path in ("", "/steps", "/events"):
+    for path in ("", "/steps", "/records", "/events"):
         assert other.get(f"/v1/runs/{lease.row_id}{path}").status_code == 404
     assert other.post(f"/v1/runs/{lease.row_id}/cancel").status_code == 404
     reader = acme.customer("acme", ["runs:read"])

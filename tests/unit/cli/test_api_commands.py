@@ -262,6 +262,16 @@ def test_a_file_name_that_leads_elsewhere_is_refused(service: Fake, unlearn: Unl
     assert not (tmp_path / "evil").exists()
 
 
+def test_scores_of_records_are_read_page_by_page(service: Fake, unlearn: Unlearn) -> None:
+    rows = [{"record_id": name, "loss_before": 0.01, "loss_after": 1.5, "note": "x"} for name in ("r-1", "r-2")]
+    pages = [{"data": rows[:1], "next_cursor": "c", "has_more": True}, {"data": rows[1:], "next_cursor": None}]
+    service.on("GET /v1/runs/run_1/records", ok(pages[0]), ok(pages[1]))
+    result = unlearn("runs", "records", "run_1", "--csv")
+    assert result.stdout.splitlines() == ["record_id,loss_before,loss_after,note", "r-1,0.01,1.5,x", "r-2,0.01,1.5,x"]
+    service.on("GET /v1/runs/run_1/records", ok(pages[1]))
+    assert "r-2" in unlearn("runs", "records", "run_1").stdout
+
+
 def test_all_steps_are_read_page_by_page(service: Fake, unlearn: Unlearn) -> None:
     service.on(
         "GET /v1/runs/run_1/steps",

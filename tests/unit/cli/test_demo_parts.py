@@ -93,12 +93,14 @@ def test_the_report_shows_what_changed() -> None:
             "after": {**sets, "forget": _measured(0.1987, 0.75), "membership_auc": None},
         },
         "forget_records": 24, "progress": {"step": 17}, "stop_reason": "target_reached",
-        "base_version": 1, "published_version": 2,
+        "base_version": 1, "published_version": 2, "verdict": "passed_with_warnings",
+        "gates": [{"status": "passed"}, {"status": "undecided"}, {"status": "passed"}],
     }  # fmt: skip
     request = {"id": "del_1", "status": "completed"}
     with console.capture() as captured:
         print_report(Shown(request, run, {}, "the rules", 9.0, "http://h/docs"))
     text = captured.get()
+    assert "passed_with_warnings, 2 of 3 gates passed, 1 undecided" in " ".join(text.split())
     for part in (
         "0.0123",
         "0.1987",

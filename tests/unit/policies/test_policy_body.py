@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.evaluation.limits import Limits
 from core.platform.errors import InvalidInput
 from core.policies.body import Policy, as_json, from_json
 from core.unlearning.job import METHODS, Parameters
@@ -22,7 +23,12 @@ def test_stored_and_read_again_it_is_the_same() -> None:
         batch_window_s=60.5,
         production_follows=True,
         needs_review_on=(),
+        limits=Limits.from_json({"gap_closed": {"at_least": 0.6, "severity": "important"}}),
+        publish_on=("passed",),
+        review_on=("passed_with_warnings",),
+        fail_on=("failed", "inconclusive"),
         retention_days=0,
+        recheck_days=0,
     )
     assert from_json(as_json(policy)) == policy
 
@@ -88,6 +94,25 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     assert pointers == {"/a~1b", "/retention_days", "/parameters/~0", "/parameters/seed"}
 
 
+@pytest.mark.parametrize(
+    ("raw", "pointers"),
+    [
+        ({"limits": {"gap_closed": {"at_least": "x"}, "nope": {}}}, ["/limits/gap_closed/at_least", "/limits/nope"]),
+        ({"limits": 3}, ["/limits"]),
+        ({"limits": {"displacement": {"severity": "off"}}}, ["/limits/displacement"]),
+        ({"publish_on": ["failed"], "review_on": ["passed", "passed_with_warnings", "inconclusive"]}, ["/publish_on"]),
+        ({"publish_on": ["passed"]}, ["/publish_on"]),  # passed_with_warnings is nowhere
+        ({"fail_on": ["failed"]}, ["/fail_on"]),  # and in review_on by default
+        ({"review_on": ["inconclusive", "inconclusive", "failed"]}, ["/review_on"]),
+        ({"recheck_days": -1}, ["/recheck_days"]),
+    ],
+)
+def test_limits_and_rulings_that_cannot_be_meant_are_pointed_at(raw: dict[str, Any], pointers: list[str]) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        from_json(raw)
+    assert [problem.pointer for problem in refused.value.problems] == pointers
+
+
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -96,7 +121,7 @@ _JSON = st.recursive(
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.sampled_from(["parameters", "batch_window_s", "needs_review_on", "retention_days"]), _JSON))
+@given(st.dictionaries(st.sampled_from([one.name for one in dataclasses.fields(Policy)]), _JSON))
 def test_whatever_comes_is_a_policy_or_refused(raw: dict[str, Any]) -> None:
     try:
         policy = from_json(raw)

@@ -17,7 +17,21 @@ def test_sets_are_read_in_reading_order(tmp_path: Path) -> None:
     selection = read_selection(tmp_path / "selection.parquet", files=2)
     assert selection.forget.row.tolist() == [5]
     assert (selection.retain.file.tolist(), selection.retain.row.tolist()) == ([0, 1], [9, 0])
-    assert len(selection.holdout) == 0
+    assert (len(selection.holdout), len(selection.earlier), selection.earlier_runs) == (0, 0, ())
+
+
+def test_records_forgotten_earlier_come_with_the_run_that_forgot_them(tmp_path: Path) -> None:
+    table = {
+        "set": ["forget", "retain", "earlier", "earlier"],
+        "record_id": ["a", "b", "c", "d"],
+        "file": [0, 0, 1, 0],
+        "row": [0, 1, 7, 9],
+        "run_id": [None, None, "run_1", "run_2"],
+    }
+    pq.write_table(pa.table(table), tmp_path / "selection.parquet")
+    selection = read_selection(tmp_path / "selection.parquet", files=2)
+    assert (selection.earlier.file.tolist(), selection.earlier.row.tolist()) == ([0, 1], [9, 7])
+    assert selection.earlier_runs == ("run_2", "run_1")
 
 
 @pytest.mark.parametrize(
