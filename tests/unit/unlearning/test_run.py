@@ -58,8 +58,46 @@ def test_the_forget_set_reaches_the_holdouts_loss_and_the_retain_set_stays(
     assert 0.8 <= after["forget"]["loss"] / after["holdout"]["loss"] <= 1.2
     assert 0.8 <= after["forget"]["loss"] / before["holdout"]["loss"] <= 1.2
     assert before["retain"]["accuracy"] - after["retain"]["accuracy"] <= 0.01
-    assert (outcome.verdict, outcome.gates[0]["name"]) == ("passed", "displacement")
-    assert all(gate["passed"] for gate in outcome.gates)
+    statuses = {gate["name"]: gate["status"] for gate in outcome.gates}
+    counted = {gate["name"] for gate in outcome.gates if gate["severity"] != "advisory"}
+    assert not [name for name in counted if statuses[name] == "failed"]
+    assert {statuses[gate["name"]] for gate in outcome.gates if gate["severity"] == "required"} == {"passed"}
+    assert outcome.verdict == "passed_with_warnings"  # so few records leave wide intervals
+
+
+def test_both_controls_fail_and_every_attack_is_there(digits_run: tuple[Outcome, Told, Path]) -> None:
+    metrics = digits_run[0].metrics
+    assert metrics is not None
+    assert {name: control["verdict"] for name, control in metrics["controls"].items()} == {
+        "no_op": "failed",
+        "placebo": "failed",
+    }
+    assert metrics["matching"]["by"] == "class"
+    assert metrics["matching"]["matched_share"] >= 0.8
+    assert set(metrics["attacks"]["quantisation"]) == {"int8", "int4"}
+    assert len(metrics["attacks"]["relearning"]["forget"]) == len(metrics["attacks"]["relearning"]["control"]) == 11
+    assert metrics["kl_to_original"]["records"] == 256
+    assert 0 < metrics["kl_to_original"]["value"] < 0.1
+    layers = metrics["after"]["displacement_by_layer"].values()
+    total = sum(layer["displacement"] ** 2 for layer in layers) ** 0.5
+    assert total == pytest.approx(metrics["after"]["displacement"])
+    assert len(digits_run[0].records) == digits_run[0].forget_records
+    assert metrics["after"]["scores"]["forget"]["edges"] == metrics["after"]["scores"]["holdout"]["edges"]
+
+
+def test_a_language_model_recites_before_and_no_longer_after(people_run: tuple[Outcome, Told, Path]) -> None:
+    metrics = people_run[0].metrics
+    assert metrics is not None
+    before, after = metrics["before"], metrics["after"]
+    assert before["forget"]["rouge_l_recall"] > 0.9
+    assert before["forget"]["extraction_strength"] > 0.9
+    assert after["forget"]["rouge_l_recall"] < before["forget"]["rouge_l_recall"] - 0.1
+    assert after["forget"]["extraction_strength"] < 0.7
+    assert after["retain"]["rouge_l_recall"] > 0.9
+    assert before["forget"]["generated_records"] == people_run[0].forget_records
+    assert metrics["matching"]["by"] == "length"
+    measured = after["measurements"]
+    assert {"extraction_gap", "membership_auc_min_k_plus", "retain_perplexity_ratio"} <= set(measured)
 
 
 @pytest.mark.parametrize("run", ["digits_run", "people_run"])
@@ -166,14 +204,12 @@ def test_a_cancelled_run_writes_nothing(digits: Built, tmp_path: Path) -> None:
 def test_a_budget_that_cannot_be_kept_rolls_back(
     digits: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, looks = Bench.score, []
+    honest = Bench.score
 
     def score(bench: Bench, examples: Any) -> SetScores:
         scores = honest(bench, examples)
-        if examples is bench.retain:
-            looks.append(scores)
-            if len(looks) > 1:  # everything after the baseline looks ruined, so only the first weights are safe
-                return SetScores(scores.losses, np.zeros_like(scores.correct), scores.counted)
+        if examples is bench.retain:  # every look shows it ruined, so only the first weights are safe
+            return SetScores(scores.losses, np.zeros_like(scores.correct), scores.counted)
         return scores
 
     monkeypatch.setattr(Bench, "score", score)

@@ -80,6 +80,24 @@ def test_a_dataset_without_text_is_refused() -> None:
         family({"prompt": "q"})
 
 
+OTHERS = {"prompt": "q", "response": "a", "paraphrase": "p", "perturbed": "w"}
+
+
+def test_other_answers_are_encoded_behind_the_same_prompt() -> None:
+    made = family(OTHERS)
+    found = made.variants(record(q="who", a="ada", p="ada ada", w=["bob", "bob bob"]))
+    assert made.variant_columns == ["p", "w"]
+    assert found is not None
+    assert found.paraphrase.values.tolist() == [1, 2, 2, EOS]
+    assert [example.values.tolist() for example in found.perturbed] == [[1, 3, EOS], [1, 3, 3, EOS]]
+
+
+@pytest.mark.parametrize("missing", [{"p": None}, {"w": None}, {"w": []}])
+def test_a_record_may_lack_other_answers(missing: dict[str, Any]) -> None:
+    assert family(OTHERS).variants(record(**{"q": "who", "a": "ada", "p": "ada", "w": ["bob"], **missing})) is None
+    assert family().variant_columns == []
+
+
 def test_records_are_padded_on_the_right_and_masked() -> None:
     examples = [family().encode(record(q="who", a=answer)) for answer in ("ada", "ada bob ada")]
     batch = family().collate(examples, torch.device("cpu"))

@@ -41,7 +41,7 @@ def test_a_peer_is_measured_gated_and_reported_like_hamu(digits: Built, tmp_path
     outcome, told = start(digits, sets_of(digits, WRITER), tmp_path, job=job)
     assert outcome.stop_reason == "target_reached"
     assert outcome.metrics is not None
-    assert all(gate["passed"] for gate in outcome.gates)
+    assert outcome.verdict in ("passed", "passed_with_warnings")
     assert "promise_kept" not in {gate["name"] for gate in outcome.gates}
     assert outcome.metrics["after"]["promised_forget_gain"] == 0.0
     assert outcome.metrics["after"]["realised_forget_gain"] > 0
