@@ -4,6 +4,7 @@ import os
 import platform
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -92,13 +93,14 @@ def matmul(device: torch.device, dtype: torch.dtype) -> tuple[Work, int]:
 
 
 def waits_for_device(work: Work) -> str | None:
-    """The first host synchronisation in ``work`` on CUDA, None if there is none."""
+    """The first host synchronisation in ``work`` on CUDA and the line that asked for it, None if there is none."""
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         work()
     except RuntimeError as error:
-        return str(error).splitlines()[0]
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{str(error).splitlines()[0]} ({place.filename}:{place.lineno})"
     finally:
         torch.cuda.set_sync_debug_mode("default")
     return None

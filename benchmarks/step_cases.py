@@ -95,7 +95,8 @@ CASES = {
 def prepare(case: Case, device: torch.device, *, batch: int) -> Task:
     """Build the model from seed 0 and put it and its batches on the device."""
     torch.manual_seed(0)
-    model = case.build().to(device, case.dtype).train()
+    with device:
+        model = case.build().to(case.dtype).train()
     retain, forget = (_loss(model, case, device, batch) for _ in range(2))
     return Task([weight for weight in model.parameters() if weight.requires_grad], retain, forget)
 

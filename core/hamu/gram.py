@@ -9,12 +9,14 @@ The same rows serve the way back, ``add_combination``: w += a f + b r, again for
 too when r and f are nearly parallel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+
+from core.hamu.rounding import round_stochastically
 
 ROW = 1024
 """Elements of a row. Tensors are padded to whole rows, so that one kernel reduces many tensors."""
@@ -140,10 +142,12 @@ def add_combination(
     along_forget: Tensor,
     along_retain: Tensor,
     wanted: Tensor,
+    draws: Mapping[torch.device, Generator] | None = None,
 ) -> None:
     """w += a f + b r in place, with (T,) float64 coefficients a, b; nothing is added where ``wanted`` is False.
 
-    The sum a f + b r is formed in float64 and rounded once to the weights' type. ``wanted`` is a 0-d bool tensor
+    The sum a f + b r is formed in float64 and rounded once to the weights' type. With ``draws``, a generator for each
+    device, the weight is added in float64 too and the result rounded stochastically. ``wanted`` is a 0-d bool tensor
     rather than a Python bool so that a step that stops need not be known on the host, and it also keeps the
     non-finite numbers of a failed step out of the weights.
     """
@@ -164,7 +168,10 @@ def add_combination(
         else:
             _combine_by_row(group, r, f, along_retain.to(device), along_forget.to(device))
             r.masked_fill_(~wanted.to(device), 0.0)
-        _unpack_add(group, weights_flat, r)
+        if draws is None:
+            _unpack_add(group, weights_flat, r)
+        else:
+            _unpack(group, weights_flat, r.add_(_pack(group, weights_flat, f)), draws[device])
 
 
 def _combine_by_row(group: Group, r: Tensor, f: Tensor, along_retain: Tensor, along_forget: Tensor) -> None:
@@ -252,3 +259,17 @@ def _unpack_add(group: Group, vectors: Sequence[Tensor | None], rows: Tensor) ->
             pieces.append(vector[piece.start : piece.start + piece.length])
             rounded.append(slot.to(vector.dtype))
     torch._foreach_add_(pieces, rounded)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+
+
+def _unpack(group: Group, vectors: Sequence[Tensor | None], rows: Tensor, generator: Generator) -> None:
+    """Write the group's rows to its pieces of ``vectors``, rounded stochastically; a type at a time, not a piece."""
+    places: dict[torch.dtype, tuple[list[Tensor], list[int]]] = {}
+    for number, piece in enumerate(group.pieces):
+        vector = vectors[piece.tensor]
+        if vector is not None:
+            into, numbers = places.setdefault(vector.dtype, ([], []))
+            into.append(vector[piece.start : piece.start + piece.length])
+            numbers.append(number)
+    for dtype, (into, numbers) in places.items():
+        slots = _slots(group, round_stochastically(rows, dtype, generator))
+        torch._foreach_copy_(into, [slots[i] for i in numbers])  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]

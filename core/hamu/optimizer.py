@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.distributed import ProcessGroup
 
 from core.hamu.gram import Layout, add_combination, gram, lay_out
@@ -20,6 +20,7 @@ from core.hamu.hardness import Hardness, StopRule, measure
 from core.hamu.ledger import Assessment, Step
 from core.hamu.parallel import average, average_loss
 from core.hamu.quota import RULES, QuotaRule
+from core.hamu.rounding import Rounding
 from core.hamu.solve import Branch, Problem, Solver, ratio, solve
 
 Variant = Literal["q", "u"]
@@ -81,6 +82,10 @@ class HAMU(torch.optim.Optimizer):
         again and each weight comes back to within a rounding.
     inner: optimizer that receives -Δ/η as gradient and moves the weights itself. The promise then holds only as far
         as it follows that direction, retracting needs ``exact_retract``, and a step waits for the device.
+    rounding: ``"stochastic"`` rounds the moved weights up or down at random so that the expected step is exact; for
+        weights kept in bfloat16 or float16, where the nearest number is mostly the old one. Retracting then needs
+        ``exact_retract``. The draws follow ``rounding_seed`` in ``param_groups[0]``, which each applied step advances.
+    rounding_seed: where they start; the same on every rank.
     solver: the solution of a block's problem; replaced only to reproduce the published code.
     group: process group for data parallel work. Each rank's closures go through its own shard and return that shard's
         mean; losses and gradients are averaged over the ranks, and all take the same step. Exact for shards of equal
@@ -108,6 +113,8 @@ class HAMU(torch.optim.Optimizer):
         fixed_quota: float | None = None,
         exact_retract: bool = False,
         inner: torch.optim.Optimizer | None = None,
+        rounding: Rounding = "nearest",
+        rounding_seed: int = 0,
         solver: Solver = solve,
         group: ProcessGroup | None = None,
     ) -> None:
@@ -119,9 +126,12 @@ class HAMU(torch.optim.Optimizer):
         _require(radius is None or radius > 0, "radius must be positive")
         _require(max_grad_norm is None or max_grad_norm > 0, "max_grad_norm must be positive")
         _require(stop_rule in ("sign_aware", "two_sided", "none"), "stop_rule is 'sign_aware', 'two_sided' or 'none'")
+        _require(rounding in ("nearest", "stochastic"), "rounding is 'nearest' or 'stochastic'")
+        _require(rounding == "nearest" or inner is None, "stochastic rounding is not for an inner optimizer's steps")
         names, weights = _named(params)
         _require(block != "layer" or all(names), "block 'layer' needs names: pass model.named_parameters()")
-        super().__init__(weights, {"lr": lr, "quota_ratio": quota_ratio})
+        seed = {} if rounding == "nearest" else {"rounding_seed": rounding_seed}
+        super().__init__(weights, {"lr": lr, "quota_ratio": quota_ratio} | seed)
         _require(len(self.param_groups) == 1, "HAMU takes one group of parameters")
         self._weights = weights
         self._block_names = _block_names(names, block)
@@ -136,6 +146,7 @@ class HAMU(torch.optim.Optimizer):
         self._fixed_quota = fixed_quota
         self._exact_retract = exact_retract
         self._inner = inner
+        self._rounding: Rounding = rounding
         self._solver = solver
         self._group = group
         self._held: _Held | None = None
@@ -212,7 +223,7 @@ class HAMU(torch.optim.Optimizer):
         if self._exact_retract:
             held.before = [weight.detach().clone() for weight in held.weights]
         if self._inner is None:
-            self._add(held, held.weights, step)
+            self._add(held, held.weights, step, draws=self._draws(held))
         elif not bool(step.should_stop) and step.rate > 0:
             self._hand_over(self._inner, held, step)
         held.applied = step
@@ -224,8 +235,8 @@ class HAMU(torch.optim.Optimizer):
         """Take the last applied step back. Possible until the next assessment, which drops the gradients.
 
         Every bit is restored with ``exact_retract``; otherwise each weight to within one rounding of its type.
-        Raises ``ValueError`` if ``step`` is not the one in force, or if an inner optimizer took it and no exact copy
-        was kept. The state of an inner optimizer is not taken back.
+        Raises ``ValueError`` if ``step`` is not the one in force, or if an inner optimizer took it or it was rounded
+        stochastically and no exact copy was kept. The state of an inner optimizer is not taken back.
         """
         held = self._held
         if held is None or held.applied is not step:
@@ -233,8 +244,8 @@ class HAMU(torch.optim.Optimizer):
         if held.before is not None:
             for weight, before in zip(held.weights, held.before, strict=True):
                 weight.copy_(before)
-        elif self._inner is not None:
-            raise ValueError("a step of an inner optimizer can be retracted only with exact_retract")
+        elif self._inner is not None or self._rounding == "stochastic":
+            raise ValueError("this step can be retracted only with exact_retract")
         else:
             self._add(held, held.weights, step, sign=-1.0)
         held.applied = held.before = None
@@ -346,7 +357,24 @@ class HAMU(torch.optim.Optimizer):
             raise ValueError("this assessment's gradients are gone: only the latest can be used")
         return self._held
 
-    def _add(self, held: _Held, targets: list[Tensor], step: Step, *, sign: float | Tensor = 1.0) -> None:
+    def _draws(self, held: _Held) -> dict[torch.device, Generator] | None:
+        """Fresh generators for one step's rounding, None for rounding to the nearest."""
+        if self._rounding == "nearest":
+            return None
+        group = self.param_groups[0]
+        group["rounding_seed"] += 1
+        devices = set(held.partition.layout.devices)
+        return {device: Generator(device).manual_seed(group["rounding_seed"]) for device in devices}
+
+    def _add(
+        self,
+        held: _Held,
+        targets: list[Tensor],
+        step: Step,
+        *,
+        sign: float | Tensor = 1.0,
+        draws: dict[torch.device, Generator] | None = None,
+    ) -> None:
         add_combination(
             held.partition.layout,
             targets,
@@ -355,6 +383,7 @@ class HAMU(torch.optim.Optimizer):
             along_forget=step.along_forget * sign,
             along_retain=step.along_retain * sign,
             wanted=~step.should_stop,
+            draws=draws,
         )
 
     def _hand_over(self, inner: torch.optim.Optimizer, held: _Held, step: Step) -> None:

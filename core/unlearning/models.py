@@ -30,6 +30,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from core.hamu.rounding import settle
 from core.unlearning.failures import UnlearningError, UnsupportedModel
 from core.unlearning.job import Task
 
@@ -63,10 +64,16 @@ class LoadedModel:
         return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
 
     @torch.no_grad()
-    def round_to_stored(self) -> None:
-        """Give every trained weight the value it has after being written: what is measured is what is saved."""
+    def round_to_stored(self, seed: int) -> None:
+        """Give every trained weight the value it has after being written: what is measured is what is saved.
+
+        Rounded up or down at random, from ``seed``, so that what half precision cannot hold of the update is kept on
+        average; rounded to the nearest, most weights would fall back to where they were.
+        """
+        draws = torch.Generator(self.device).manual_seed(seed)
         for name, weight in self.trainable.items():
-            weight.copy_(weight.to(self.stored[name]))
+            if self.stored[name] != weight.dtype:
+                settle(weight, self.stored[name], draws)
 
     def save(self, folder: Path) -> None:
         """Write the same kind of folder: new weights as safetensors, every other file copied byte for byte."""

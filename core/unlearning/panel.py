@@ -34,7 +34,7 @@ from core.unlearning.measuring import Facts, Measurements, matched, measure, tar
 from core.unlearning.observing import Look, look, match
 from core.unlearning.record_table import Row, record_rows, worst
 from core.unlearning.reference import compare, retrained
-from core.unlearning.seed import generator
+from core.unlearning.seed import draw, generator
 from core.unlearning.speaking import memory, other_answers, own_words
 from core.unlearning.text import Variants
 
@@ -175,7 +175,7 @@ class Panel:
     def _moved(self, start: Weights) -> dict[str, Any]:
         weights = self.bench.model.trainable
         in_float32 = displacement(start, weights.items())["displacement"]
-        self.bench.model.round_to_stored()
+        self.bench.model.round_to_stored(draw(self._seed, "rounding"))
         return displacement(start, weights.items()) | {
             "displacement_before_rounding": in_float32,
             "displacement_by_layer": displacement_by_layer(start, weights.items()),

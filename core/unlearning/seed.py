@@ -8,7 +8,15 @@ import torch
 
 from core.unlearning.checkpoint import State
 
-_STREAMS: Final = {"retain": 1, "evaluation": 2, "placebo": 3, "relearning": 4, "probe": 5, "divergence": 6}
+_STREAMS: Final = {
+    "retain": 1,
+    "evaluation": 2,
+    "rounding": 3,
+    "placebo": 4,
+    "relearning": 5,
+    "probe": 6,
+    "divergence": 7,
+}
 """Independent streams drawn from one seed, so that evaluating never shifts which batches are trained on."""
 
 
@@ -58,3 +66,8 @@ def generator(seed: int, stream: str, *more: int) -> np.random.Generator:
     Raises ``KeyError`` for a stream that is not declared here.
     """
     return np.random.default_rng([seed, _STREAMS[stream], *more])
+
+
+def draw(seed: int, stream: str) -> int:
+    """A seed for a torch generator of its own, the same for the same arguments. Raises as ``generator`` does."""
+    return int(generator(seed, stream).integers(2**63))

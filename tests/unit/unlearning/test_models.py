@@ -128,14 +128,35 @@ def test_half_precision_is_computed_in_float32_and_written_back(tmp_path: Path) 
     assert {weight.dtype for weight in loaded.trainable.values()} == {torch.float32}
 
 
-def test_rounding_shows_an_update_that_half_precision_would_lose(tmp_path: Path) -> None:
+def test_rounding_keeps_an_update_that_the_nearest_number_would_lose(tmp_path: Path) -> None:
+    """Ones of bfloat16 are followed by 1.0078: after 1 + 0.001 an eighth of them has to become that."""
     loaded = load_model(saved(llama().to(torch.bfloat16), tmp_path / "model"), "causal-lm", CPU)
-    norm = "model.norm.weight"  # ones: the next bfloat16 is 1.0078
-    before = loaded.trainable[norm].detach().clone()
+    norm = loaded.trainable["model.norm.weight"]
+    means = []
+    for seed in range(400):
+        with torch.no_grad():
+            norm.fill_(1.001)
+        loaded.round_to_stored(seed)
+        assert set(norm.tolist()) <= {1.0, 1.0078125}
+        means.append(float(norm.detach().mean()) - 1)
+    draws = 400 * norm.numel()
+    spread = (0.001 * 0.0078125 / draws) ** 0.5
+    assert sum(means) / 400 == pytest.approx(0.001, abs=5 * spread)
+
+
+def test_rounding_leaves_a_weight_that_did_not_move(tmp_path: Path) -> None:
+    loaded = load_model(saved(llama().to(torch.bfloat16), tmp_path / "model"), "causal-lm", CPU)
+    before = {name: weight.detach().clone() for name, weight in loaded.trainable.items()}
+    loaded.round_to_stored(1)
+    assert all(torch.equal(weight, before[name]) for name, weight in loaded.trainable.items())
+
+
+def test_a_float32_model_is_not_rounded(tmp_path: Path) -> None:
+    loaded = load_model(saved(llama(), tmp_path / "model"), "causal-lm", CPU)
     shift(loaded, 1e-3)
-    assert not torch.equal(loaded.trainable[norm], before)
-    loaded.round_to_stored()
-    assert torch.equal(loaded.trainable[norm], before)
+    before = {name: weight.detach().clone() for name, weight in loaded.trainable.items()}
+    loaded.round_to_stored(1)
+    assert all(torch.equal(weight, before[name]) for name, weight in loaded.trainable.items())
 
 
 def test_batchnorm_statistics_and_dropout_are_frozen(tmp_path: Path) -> None:
