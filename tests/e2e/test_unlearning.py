@@ -108,7 +108,7 @@ def _check_run(customer: Customer, run: Mapping[str, Any], name: str) -> None:
     assert run["hardness"]["verdict"] in {"easy", "hard", "irreconcilable"}
     assert sum(run["hardness"]["branches"].values()) == pytest.approx(1.0)
     assert run["metrics"]["after"]["forget"]["loss"] > run["metrics"]["before"]["forget"]["loss"]
-    assert all(gate["passed"] for gate in run["gates"])
+    assert run["verdict"] in ("passed", "passed_with_warnings"), run["verdict_reasons"]
     steps = customer.get(f"/v1/runs/{run['id']}/steps")["data"]
     accepted = [step for step in steps if step["kind"] == "forget" and step["accepted"]]
     assert accepted

@@ -90,10 +90,10 @@ def test_a_key_sealed_with_another_secret_is_replaced(
     assert plan.key != key
 
 
-GOOD = Outcome(stop_reason="target_reached", staged=staged("file:///nowhere/digits/v2/"))
+GOOD = Outcome(stop_reason="target_reached", verdict="passed", staged=staged("file:///nowhere/digits/v2/"))
 ENDS = {
     "succeeded": GOOD,
-    "needs_review": Outcome(stop_reason="target_reached", gates=({"name": "g", "passed": False},), staged=GOOD.staged),
+    "needs_review": Outcome(stop_reason="target_reached", verdict="failed", staged=GOOD.staged),
     "failed": Outcome(failure=Failure("bad_record", "Row 3 cannot be used.", retryable=False)),
     "cancelled": Outcome(stop_reason="cancelled"),
 }

@@ -25,14 +25,22 @@ FILE = StoredFile("model.safetensors", "s3://bucket/model.safetensors", 3, "ab" 
 def test_a_job_survives_its_file(tmp_path: Path) -> None:
     dataset = DatasetSource("parquet", {"record_id": "id", "image": "png"}, (FILE,), "ff", image_shape=(8, 8, 1))
     job = Job("run_1", 2, "unlearn", "image-classification", (FILE,), dataset, Parameters(seed=7), "s3://bucket/v2/")
-    for one in (job, replace(job, checkpoints=Checkpointing("s3://bucket/c/", "ab" * 32, every_s=1.5, every_steps=2))):
+    limits = {"gap_closed": {"at_least": 0.6, "severity": "advisory"}}
+    for one in (
+        job,
+        replace(job, limits=limits),
+        replace(job, checkpoints=Checkpointing("s3://bucket/c/", "ab" * 32, every_s=1.5, every_steps=2)),
+    ):
         write_json(tmp_path / "job.json", one)
         assert read_job(tmp_path / "job.json") == one
 
 
 def test_an_outcome_survives_its_file(tmp_path: Path) -> None:
     gate = {"name": "retain_accuracy_drop", "limit": 0.01, "value": 0.0, "passed": True}
-    outcome = Outcome(stop_reason="target_reached", gates=(gate,), staged=(FILE,), failure=None)
+    judged = Outcome(
+        verdict="failed", verdict_reasons=("Too far.",), records=({"record_id": "r-1", "loss_after": 1.0},)
+    )
+    outcome = replace(judged, stop_reason="target_reached", gates=(gate,), staged=(FILE,), failure=None)
     write_json(tmp_path / "outcome.json", outcome)
     assert read_outcome(tmp_path / "outcome.json") == outcome
     failed = Outcome(failure=Failure("out_of_memory", "The device is too small.", retryable=True))
