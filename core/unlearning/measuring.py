@@ -204,7 +204,7 @@ def _min_k_plus(seen: Observation) -> Scores:
 
 
 def _negative_loss(seen: Observation) -> Scores:
-    return -seen.scores.losses
+    return -seen.scores.losses.astype(np.float64)
 
 
 ATTACKS: dict[type, dict[str, Callable[[Observation], Scores]]] = {

@@ -58,7 +58,7 @@ def relearn(bench: Bench, halves: Split, *, length: float) -> NDArray[np.float64
     """
     start = bench.copy_weights()
     try:
-        return np.stack(list(_lesson(bench, halves, length / STEPS)), axis=1)
+        return np.stack(list(_lesson(bench, halves, length / STEPS)), axis=1, dtype=np.float64)
     finally:
         _put_back(bench, start)
 

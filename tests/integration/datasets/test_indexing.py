@@ -262,6 +262,29 @@ def test_a_missing_column_is_named(register: Registrar, data_format: str, missin
     assert f"column {missing!r}" in problem
 
 
+OTHERS = ColumnMap("id", response="a", paraphrase="p", perturbed="w")
+
+
+def test_rows_may_have_other_answers_or_none(register: Registrar, data_format: str) -> None:
+    rows = [{"id": "a", "a": "x", "p": "y", "w": ["z", "u"]}, {"id": "b", "a": "x", "p": None, "w": None}]
+    dataset = register({"f": WRITERS[data_format](rows)}, data_format, OTHERS)
+    assert dataset.columns["perturbed"] == "w"
+
+
+@pytest.mark.parametrize("wrong", [{"p": 3}, {"w": "text"}, {"w": [1]}])
+def test_other_answers_are_texts(register: Registrar, data_format: str, wrong: dict[str, Any]) -> None:
+    rows = [{"id": "a", "a": "x", "p": "y", "w": ["z"], **wrong}]
+    problem = register.refused({"f": WRITERS[data_format](rows)}, data_format, OTHERS)
+    assert f"column {next(iter(wrong))!r}" in problem
+    assert "bad_value_type" in problem or "bad_column_type" in problem
+
+
+def test_a_column_of_other_answers_must_be_there(register: Registrar, data_format: str) -> None:
+    problem = register.refused({"f": WRITERS[data_format]([{"id": "a", "a": "x", "p": "y"}])}, data_format, OTHERS)
+    assert "missing_column" in problem
+    assert "column 'w'" in problem
+
+
 @pytest.mark.parametrize(
     ("label", "code"),
     [("seven", "bad_label"), (1.5, "bad_label"), (None, "null_value"), (-1, "bad_label"), (True, "bad_label")],

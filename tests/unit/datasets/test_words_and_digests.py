@@ -64,6 +64,7 @@ TEXT = ColumnMap("id", prompt="q", response="a")
         (TEXT, "causal-lm", None),
         (ColumnMap("id", response="a"), "causal-lm", None),
         (ColumnMap("id", text="t", identities={"email": "mail"}), "causal-lm", None),
+        (ColumnMap("id", response="a", paraphrase="p", perturbed="w"), "causal-lm", None),
     ],
 )
 def test_maps_that_fit_their_task(columns: ColumnMap, task: str, shape: tuple[int, int, int] | None) -> None:
@@ -82,6 +83,9 @@ def test_maps_that_fit_their_task(columns: ColumnMap, task: str, shape: tuple[in
         (ColumnMap("id", prompt="q"), "causal-lm", None, "/columns/response"),
         (ColumnMap("id", text="t", response="a"), "causal-lm", None, "/columns/text"),
         (ColumnMap("id", text="t", identities={"E Mail": "m"}), "causal-lm", None, "/columns/identities"),
+        (ColumnMap("id", response="a", paraphrase="p"), "causal-lm", None, "/columns/paraphrase"),
+        (ColumnMap("id", text="t", paraphrase="p", perturbed="w"), "causal-lm", None, "/columns/paraphrase"),
+        (ColumnMap("id", image="png", label="y", perturbed="w"), "image-classification", None, "/columns/perturbed"),
     ],
 )
 def test_maps_that_do_not(columns: ColumnMap, task: str, shape: tuple[int, int, int] | None, pointer: str) -> None:

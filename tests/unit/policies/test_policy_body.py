@@ -79,6 +79,9 @@ def test_every_method_can_be_chosen(method: str) -> None:
         ("simnpo_gamma", -1),
         ("scrub_alpha", -1),
         ("scrub_gamma", -1),
+        ("panel", "half"),
+        ("generated_records", -1),
+        ("reference", "original"),
     ],
 )
 def test_values_out_of_range_are_refused(name: str, value: Any) -> None:
