@@ -10,7 +10,7 @@ import argparse
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,11 +82,11 @@ MODELS: dict[str, Callable[[Path, int], Built]] = {
 }
 
 
-def _selection(built: Built, person: str, path: Path) -> None:
+def _selection(built: Built, people: Collection[str], path: Path, by: str) -> None:
     table = pq.read_table(built.records)
-    owners, splits = table[built.columns["subject_id"]].to_pylist(), table["split"].to_pylist()
+    owners, splits = table[built.columns[by]].to_pylist(), table["split"].to_pylist()
     sets = [
-        ("forget" if owner == person else "retain") if split == "train" else "holdout"
+        ("forget" if owner in people else "retain") if split == "train" else "holdout"
         for owner, split in zip(owners, splits, strict=True)
     ]
     rows = range(len(sets))
@@ -101,23 +101,19 @@ def _selection(built: Built, person: str, path: Path) -> None:
     pq.write_table(chosen.sort_by([("set", "ascending"), ("row", "ascending")]), path)
 
 
-def _people(built: Built, seed: int) -> Sequence[str]:
+def some_people(built: Built, seed: int, count: int, by: str = "subject_id") -> Sequence[str]:
+    """People (or, by ``record_id``, records) that the model was trained on, drawn by ``seed``."""
     table = pq.read_table(built.records)
     trained = {
         owner
-        for owner, split in zip(table[built.columns["subject_id"]].to_pylist(), table["split"].to_pylist(), strict=True)
+        for owner, split in zip(table[built.columns[by]].to_pylist(), table["split"].to_pylist(), strict=True)
         if split == "train"
     }
-    return random.Random(seed).sample(sorted(trained), PEOPLE_A_MODEL)
+    return random.Random(seed).sample(sorted(trained), count)
 
 
 def unlearn(model: str, seed: int, built: Built, person: str, folder: Path) -> Result:
     """One run with default parameters in ``folder``."""
-    folder.mkdir()
-    _selection(built, person, folder / "selection.parquet")
-    task = "image-classification" if built.task == "image-classification" else "causal-lm"
-    source = DatasetSource("parquet", dict(built.columns), (), "", built.image_shape)
-    job = Job("run_benchmark", 1, "unlearn", task, (), source, Parameters(), "", device="cpu", threads=1)
     steps = 0
 
     def count(progress: object) -> None:
@@ -125,16 +121,28 @@ def unlearn(model: str, seed: int, built: Built, person: str, folder: Path) -> R
         steps += getattr(progress, "row", None) is not None
 
     began = time.perf_counter()
-    outcome = run_job(
+    outcome = run_for(built, [person], folder, count)
+    return Result(model, seed, person, outcome, steps, time.perf_counter() - began)
+
+
+def run_for(
+    built: Built, people: Collection[str], folder: Path, report: Callable[[object], None], by: str = "subject_id"
+) -> Outcome:
+    """Unlearn these people with default parameters, on one CPU thread, in a new ``folder``."""
+    folder.mkdir()
+    _selection(built, people, folder / "selection.parquet", by)
+    task = "image-classification" if built.task == "image-classification" else "causal-lm"
+    source = DatasetSource("parquet", dict(built.columns), (), "", built.image_shape)
+    job = Job("run_benchmark", 1, "unlearn", task, (), source, Parameters(), "", device="cpu", threads=1)
+    return run_job(
         job,
         model_dir=built.model,
         dataset_files=[built.records],
         selection=folder / "selection.parquet",
         output_dir=folder / "output",
-        report=count,
+        report=report,
         cancelled=lambda: False,
     )
-    return Result(model, seed, person, outcome, steps, time.perf_counter() - began)
 
 
 def _print_run(result: Result) -> None:
@@ -171,7 +179,7 @@ def main() -> None:
         for seed in options.seeds:
             with tempfile.TemporaryDirectory() as folder:
                 built = MODELS[model](Path(folder), seed)
-                for person in _people(built, seed):
+                for person in some_people(built, seed, PEOPLE_A_MODEL):
                     results.append(unlearn(model, seed, built, person, Path(folder) / person))
                     _print_run(results[-1])
         summaries.append(results)

@@ -1,7 +1,7 @@
 """All SQL on records: which there are, what state they are in, whom they are about. Never their content."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -151,6 +151,29 @@ class Records:
         with SelectionWriter(path) as writer:
             counts = {kind: self._write_set(writer, kind, dataset_id, wanted, earlier) for kind in _SETS}
         return SelectionCounts(**counts)
+
+    def rewrite_selection(
+        self, dataset_id: str, forget_ids: Sequence[str], kept_out: Collection[str], path: Path
+    ) -> SelectionCounts:
+        """Write the selection as it was when just the records ``kept_out`` were not active, whatever they are now."""
+        forget = frozenset(forget_ids)
+        unused = forget | frozenset(kept_out)
+        with SelectionWriter(path) as writer:
+
+            def write(kind: Set, split: str, belongs: Callable[[str], bool]) -> int:
+                rows = self._tx.execute(
+                    text(f"{_PLACES} r.split = :split order by r.file, r.row"),
+                    {"dataset_id": dataset_id, "split": split},
+                    execution_options={"yield_per": ROWS_AT_ONCE},
+                )
+                portions = cast("Iterable[Sequence[tuple[str, int, int]]]", rows.partitions(ROWS_AT_ONCE))
+                return sum(writer.write(kind, [row for row in portion if belongs(row[0])]) for portion in portions)
+
+            return SelectionCounts(
+                forget=write("forget", "train", forget.__contains__),
+                holdout=write("holdout", "test", lambda record_id: record_id not in unused),
+                retain=write("retain", "train", lambda record_id: record_id not in unused),
+            )
 
     def _write_set(
         self,

@@ -41,7 +41,7 @@ GATES: Final[Mapping[str, Limit]] = {
     "forget_accuracy_gap": Limit("G1", at_least=-0.1, at_most=0.1, severity="advisory"),
     "extraction_gap": Limit("G1", at_most=0.05),
     "memorisation_gap": Limit("G1", at_most=0.05),
-    "forget_loss_p95_ratio": Limit("G2", at_most=1.0),
+    "forget_loss_p95_ratio": Limit("G2", at_most=1.0, severity="advisory"),
     **{f"membership_auc_{attack}": Limit("G3", at_least=0.45, at_most=0.55) for attack in _ATTACKS},
     **{f"membership_tpr_{attack}": Limit("G3", at_most=0.03, severity="advisory") for attack in _ATTACKS},
     "retain_accuracy_drop": Limit("G4", at_most=0.01, always=True),

@@ -134,6 +134,14 @@ class ExampleSet:
         self._places = places
         self._hold_bytes = hold_bytes
         self._held: list[Example] | None = None
+        self._parts: dict[tuple[int, int], ExampleSet] = {}
+
+    def part(self, where: slice) -> "ExampleSet":
+        """The records from ``where.start`` to ``where.stop`` as a set; the same one each time, for what it holds."""
+        ends = where.start, where.stop
+        if ends not in self._parts:
+            self._parts[ends] = self.take(np.arange(*ends))
+        return self._parts[ends]
 
     def __len__(self) -> int:
         return len(self._places)

@@ -152,8 +152,26 @@ def _check_forgetting(score: Score, base: Path, new: Path, sets: Mapping[str, Ro
     assert before["retain"][1] - after["retain"][1] <= budget, figures
 
 
+def _check_evidence(service: Service, run_id: str, folder: Path) -> None:
+    """What was issued for the run holds, checked offline by the command line with keys that were fetched once."""
+    http = service.clients[-1]
+
+    def issued() -> dict[str, Any] | None:
+        found = http.get("/v1/certificates", params={"run": run_id}).json()["data"]
+        return found[0] if found else None
+
+    certificate_id = wait_until(issued, what="the certificate or report")["id"]
+    jws = http.get(f"/v1/certificates/{certificate_id}", headers={"Accept": "application/jose"})
+    (folder / "certificate").write_text(jws.text)
+    (folder / "keys").write_text(http.get("/.well-known/jwks.json").text)
+    told = service.cli("certificates", "verify", str(folder / "certificate"), "--jwks", str(folder / "keys"), "--json")
+    verified = json.loads(told)
+    assert (verified["holds"], verified["run"], verified["published_version"]) == (True, run_id, 2)
+
+
 def test_digits_of_one_writer_are_unlearned(service: Service, digits: Built, tmp_path: Path) -> None:
     run = _forgotten(service, digits, tmp_path, name="digits", subject="writer-07", score=_score_digits, budget=0.01)
+    _check_evidence(service, run["id"], tmp_path)
     assert run["metrics"]["before"]["membership_auc"] >= run["metrics"]["after"]["membership_auc"]
 
 

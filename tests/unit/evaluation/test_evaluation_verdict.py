@@ -52,6 +52,11 @@ def test_a_required_or_important_gate_outside_fails_the_run_and_says_so() -> Non
     assert judged({"forget_loss_ratio": Estimate(1.6, 1.4, 1.8)}).verdict == "failed"  # over-forgotten
 
 
+def test_reaching_a_holdout_whose_mean_lies_beyond_its_95th_percentile_is_no_failure() -> None:
+    found = judged({"forget_loss_ratio": exact(1.05), "forget_loss_p95_ratio": exact(1.12)})
+    assert found.verdict == "passed_with_warnings"
+
+
 def test_a_required_gate_in_doubt_leaves_the_run_open() -> None:
     assert judged({"gap_closed": Estimate(0.6, 0.4, 0.8)}) == Verdict(
         "inconclusive", ("gap_closed is 0.6 (0.4 to 0.8): too few records to tell whether it is at least 0.5.",)
