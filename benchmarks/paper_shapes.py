@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.paper_shapes --out DIR [--data DIR] [--quick]
         [--problems cifar10 tofu digits] [--shapes kappa gain stopping fronts]
 
-1 ``kappa``     κ against the share ρ of retain-like records in the forget set, on a model that is still learning and
-                on one that knows its data by heart
+1 ``kappa``     κ against the share ρ of retain-like records in the forget set, on models that have just begun, that
+                are still learning, and that know their data by heart
 2 ``gain``      realised forget gain against Q/η
 3 ``stopping``  where the stop rule fires and where the retain loss turns
 4 ``fronts``    retain loss paid for forget loss gained: HAMU-Q, HAMU-U and the ten peers at ρ = 0, 0.5, 0.75
@@ -36,8 +36,9 @@ CAP = 2.0
 
 def run_kappa(problem: Problem, out: Path) -> dict[str, Any]:
     """Shape 1."""
-    epochs = {"still learning": problem.size.under, "known by heart": problem.size.over}
-    fits = {fit: kappa.kappa_against_rho(problem, trained(problem, n, out / "models")) for fit, n in epochs.items()}
+    size = problem.size
+    epochs = {size.begun: "just begun", size.under: "still learning", size.over: "known by heart"}
+    fits = {fit: kappa.kappa_against_rho(problem, trained(problem, n, out / "models")) for n, fit in epochs.items()}
     _write(out, f"{problem.name}-kappa.svg", pictures.kappa_svg(problem.name, fits))
     return {
         fit: {
@@ -123,7 +124,7 @@ def _problem(name: str, data: Path | None, *, quick: bool) -> Problem:
 
 def _quick(size: problems.Size) -> problems.Size:
     return replace(
-        size, over=3 * size.over // 4, batch=size.batch // 2, retain=size.retain // 2, draws=2, gain_steps=5,
+        size, over=3 * size.over // 4, batch=size.batch // 2, retain=size.retain // 2, gain_steps=5,
         stop_steps=40, front_steps=5, front_forget=min(24, size.front_forget), looked_at=60,
     )  # fmt: skip
 

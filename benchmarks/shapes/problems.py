@@ -38,10 +38,12 @@ class Size:
 
     batch: int
     """Records of a training minibatch."""
+    begun: int
+    """Epochs after which the model has just begun to learn, …"""
     under: int
-    """Epochs after which the model is still learning."""
+    """… is still learning, …"""
     over: int
-    """Epochs after which it knows its data by heart."""
+    """… and knows its data by heart."""
     peak: float
     """Largest learning rate of the training (AdamW, one cycle)."""
     retain: int
@@ -118,15 +120,15 @@ class ResNet20(nn.Module):
 
 
 CIFAR = Size(
-    batch=50, under=8, over=40, peak=1e-2, retain=160, draws=3, gain_rate=1e-3, gain_steps=6, stop_rate=0.01,
+    batch=50, begun=2, under=8, over=40, peak=1e-2, retain=160, draws=4, gain_rate=1e-3, gain_steps=6, stop_rate=0.01,
     stop_steps=60, hamu_rates=(0.03, 0.1), peer_rates=(3e-4, 1e-3), front_steps=8, front_forget=40, looked_at=100,
 )  # fmt: skip
 TOFU = Size(
-    batch=20, under=12, over=60, peak=5e-3, retain=400, draws=3, gain_rate=1e-3, gain_steps=6, stop_rate=0.1,
+    batch=20, begun=3, under=12, over=60, peak=5e-3, retain=400, draws=3, gain_rate=1e-3, gain_steps=6, stop_rate=0.1,
     stop_steps=60, hamu_rates=(0.03, 0.1), peer_rates=(3e-4, 1e-3), front_steps=8, front_forget=20, looked_at=60,
 )  # fmt: skip
 DIGITS = Size(
-    batch=64, under=1, over=40, peak=3e-3, retain=512, draws=8, gain_rate=1e-3, gain_steps=10, stop_rate=0.03,
+    batch=64, begun=1, under=1, over=40, peak=3e-3, retain=512, draws=8, gain_rate=1e-3, gain_steps=10, stop_rate=0.03,
     stop_steps=100, hamu_rates=(0.01, 0.03, 0.1), peer_rates=(1e-4, 3e-4, 1e-3), front_steps=20, front_forget=60,
     looked_at=200,
 )  # fmt: skip
