@@ -60,6 +60,7 @@ class Course(ABC):
         except Cancelled:
             reason, rolled_back = "cancelled", False
         self._release()
+        self._retain = iter(())  # nobody reads ahead any more
         if rolled_back and reason == "max_steps":
             reason = "retain_budget_exhausted"
         return Run(reason, self.rows, rolled_back)

@@ -16,6 +16,7 @@ import torch
 from core.unlearning import hardness
 from core.unlearning.batches import ExampleSet, Family, RetainBatches
 from core.unlearning.bench import Bench
+from core.unlearning.cache import ExampleCache
 from core.unlearning.course import Course, Run
 from core.unlearning.failures import Cancelled, UnlearningError
 from core.unlearning.guard import Baseline
@@ -181,17 +182,21 @@ def _prepare(job: Job, folders: _Folders, line: _Line) -> tuple[Bench, Extras, S
     family = _family(job, model)
     check_reference(model, parameters)
     dataset = Dataset(job.dataset, folders.dataset, family.columns)
+    cache = ExampleCache(folders.selection.parent)
 
     def measured(name: str) -> ExampleSet:
         places = getattr(selection, name)
-        return ExampleSet(dataset, family, places.sample(parameters.max_evaluation_records, seed=parameters.seed))
+        sample = places.sample(parameters.max_evaluation_records, seed=parameters.seed)
+        return ExampleSet(dataset, family, sample, cache=cache)
 
-    batches = RetainBatches(dataset, family, selection.retain, batch_size=parameters.batch_size, seed=parameters.seed)
+    batches = RetainBatches(
+        dataset, family, selection.retain, batch_size=parameters.batch_size, seed=parameters.seed, cache=cache
+    )
     holdout = measured("holdout")
     bench = Bench(
         model=model,
         family=family,
-        forget=ExampleSet(dataset, family, selection.forget),
+        forget=ExampleSet(dataset, family, selection.forget, cache=cache),
         retain=measured("retain"),
         holdout=holdout,
         retain_batches=batches,
@@ -200,7 +205,7 @@ def _prepare(job: Job, folders: _Folders, line: _Line) -> tuple[Bench, Extras, S
         ranks=line.ranks,
     )
     variants = _variants(job, folders, family, selection)
-    earlier = {run: ExampleSet(dataset, family, places) for run, places in by_run(selection).items()}
+    earlier = {run: ExampleSet(dataset, family, places, cache=cache) for run, places in by_run(selection).items()}
     return bench, Extras(holdout, selection.forget_ids, variants, earlier), selection
 
 
