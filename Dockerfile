@@ -27,10 +27,12 @@ RUN if [ -f requirements.lock ]; then export PIP_CONSTRAINT=requirements.lock; f
     && pip install ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} '.[worker]'
 
 FROM python:${PYTHON}-slim-bookworm AS runtime
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 UNLEARN_LOG_JSON=true
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 UNLEARN_LOG_JSON=true MPLCONFIGDIR=/tmp/matplotlib
 RUN groupadd --gid 10001 unlearn \
     && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin unlearn \
     && install --directory --owner 10001 --group 10001 --mode 0700 /scratch
+ARG COMMIT=
+ENV UNLEARN_COMMIT=${COMMIT}
 WORKDIR /srv
 USER 10001:10001
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
@@ -14,26 +15,35 @@ from api import errors, openapi
 from api.deps import Database
 from api.metrics import RequestMetrics
 from api.middleware import AccessLog, JsonBody, LastResort, RequestId, SecurityHeaders
+from api.opendsr import routes as opendsr
+from api.opendsr.frame import OpenDsrFrame
 from api.routes import (
     access,
     audit,
+    certificates,
     datasets,
     deletion_requests,
     documentation,
     hardness_assessments,
     health,
     models,
+    opendsr_requests,
+    plots,
     policies,
+    reports,
     runs,
     storage,
     uploads,
     webhook_endpoints,
 )
+from core.opendsr.signing import Signer, open_signer
 from core.platform.clock import Clock, utc_now
 from core.platform.database import open_engine
 from core.platform.objects import ObjectStore, open_store
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+
+log = structlog.get_logger()
 
 ROUTES: Final = (
     access,
@@ -46,7 +56,12 @@ ROUTES: Final = (
     deletion_requests,
     hardness_assessments,
     runs,
+    plots,
+    certificates,
+    reports,
     webhook_endpoints,
+    opendsr_requests,
+    opendsr,
     health,
     documentation,
 )
@@ -71,6 +86,7 @@ def create_app(
             engine.dispose()
 
     registry = CollectorRegistry()
+    signer = _signer_of(settings)
     app = FastAPI(
         title="Unlearning service",
         version="1",
@@ -79,12 +95,13 @@ def create_app(
         openapi_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
-        middleware=_middlewares(settings, RequestMetrics(registry)),
+        middleware=_middlewares(settings, RequestMetrics(registry), signer),
     )
     app.state.settings = settings
     app.state.base_url = settings.public_url
     app.state.keyring = Keyring(settings.secret.get_secret_value().encode())
     app.state.clock = clock
+    app.state.opendsr = signer
     app.state.metrics = registry
     app.state.database = Database(engine, connections=2 * settings.database.pool_size)
     app.state.store = _store_of(settings, store)
@@ -106,13 +123,21 @@ def _store_of(settings: Settings, store: ObjectStore | None) -> Callable[[], Obj
     return functools.cache(lambda: store if store is not None else open_store(settings))
 
 
-def _middlewares(settings: Settings, metrics: RequestMetrics) -> list[Middleware]:
+def _signer_of(settings: Settings) -> Signer | None:
+    signer = open_signer(settings)
+    if signer is not None and signer.self_signed:
+        log.warning("opendsr_certificate_is_self_signed", domain=signer.domain, advice="for development only")
+    return signer
+
+
+def _middlewares(settings: Settings, metrics: RequestMetrics, signer: Signer | None) -> list[Middleware]:
     """From the outermost inwards. Every answer, 500 included, passes through all that stand before ``LastResort``."""
     url = settings.public_url
     return [
         Middleware(RequestId),
         Middleware(AccessLog, metrics=metrics),
         Middleware(SecurityHeaders, https=url.startswith("https://")),
+        Middleware(OpenDsrFrame, signer=signer, methods=opendsr.methods()),
         Middleware(JsonBody, limit_bytes=settings.api.body_limit_bytes, base_url=url),
         Middleware(LastResort, base_url=url),
     ]

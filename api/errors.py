@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from core.access.idempotency import BadIdempotencyKey
 from core.access.principal import MissingScope
 from core.access.service import Unauthenticated
+from core.opendsr.errors import InvalidSubjectRequest
 from core.platform.errors import Conflict, DependencyDown, DomainError, InvalidInput, NotFound, Problem
 from core.platform.paging import BadCursor
 
@@ -90,6 +91,7 @@ STATUS: Final[Mapping[type[DomainError], int]] = {
     BadIdempotencyKey: 400,
     Unauthenticated: 401,
     MissingScope: 403,
+    InvalidSubjectRequest: 400,
     NotFound: 404,
     MethodNotAllowed: 405,
     NotAcceptable: 406,

@@ -19,8 +19,8 @@ log = structlog.get_logger()
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,127}")
 _DEEPEST: Final = 64
-RAW_PREFIXES: Final = ("/v1/storage/",)
-"""Paths whose bodies are files: they count and check their bytes themselves."""
+RAW_PREFIXES: Final = ("/v1/storage/", "/opendsr/")
+"""Paths whose bodies are files, or are signed for: they count and check their bytes themselves."""
 DOCUMENT_PATHS: Final = ("/docs", "/redoc", "/problems", "/static/")
 
 

@@ -113,10 +113,10 @@ MODELS: dict[str, Callable[[Path, int], Built]] = {
 }
 
 
-def select(built: Built, people: Collection[str], path: Path) -> None:
-    """Write the selection of a run that forgets these people."""
+def select(built: Built, people: Collection[str], path: Path, by: str = "subject_id") -> None:
+    """Write the selection of a run that forgets these people (or, by ``record_id``, records)."""
     table = pq.read_table(built.records)
-    owners, splits = table[built.columns["subject_id"]].to_pylist(), table["split"].to_pylist()
+    owners, splits = table[built.columns[by]].to_pylist(), table["split"].to_pylist()
     sets = [
         ("forget" if owner in people else "retain") if split == "train" else "holdout"
         for owner, split in zip(owners, splits, strict=True)
@@ -133,12 +133,12 @@ def select(built: Built, people: Collection[str], path: Path) -> None:
     pq.write_table(chosen.sort_by([("set", "ascending"), ("row", "ascending")]), path)
 
 
-def people_of(built: Built, seed: int, count: int = PEOPLE_A_MODEL) -> Sequence[str]:
-    """Some of the people that the model was trained on."""
+def people_of(built: Built, seed: int, count: int = PEOPLE_A_MODEL, by: str = "subject_id") -> Sequence[str]:
+    """People (or, by ``record_id``, records) that the model was trained on, drawn by ``seed``."""
     table = pq.read_table(built.records)
     trained = {
         owner
-        for owner, split in zip(table[built.columns["subject_id"]].to_pylist(), table["split"].to_pylist(), strict=True)
+        for owner, split in zip(table[built.columns[by]].to_pylist(), table["split"].to_pylist(), strict=True)
         if split == "train"
     }
     return random.Random(seed).sample(sorted(trained), count)
@@ -148,11 +148,6 @@ def unlearn(
     model: str, seed: int, built: Built, people: Sequence[str], folder: Path, parameters: Parameters | None = None
 ) -> Result:
     """One run in ``folder``, with default parameters unless others are given."""
-    folder.mkdir()
-    select(built, people, folder / "selection.parquet")
-    task = "image-classification" if built.task == "image-classification" else "causal-lm"
-    source = DatasetSource("parquet", dict(built.columns), (), "", built.image_shape)
-    job = Job("run_benchmark", 1, "unlearn", task, (), source, parameters or Parameters(), "", device="cpu", threads=1)
     steps = 0
 
     def count(progress: object) -> None:
@@ -160,16 +155,34 @@ def unlearn(
         steps += getattr(progress, "row", None) is not None
 
     began = time.perf_counter()
-    outcome = run_job(
+    outcome = run_for(built, people, folder, count, parameters=parameters)
+    return Result(model, seed, "+".join(people), outcome, steps, time.perf_counter() - began)
+
+
+def run_for(
+    built: Built,
+    people: Collection[str],
+    folder: Path,
+    report: Callable[[object], None],
+    *,
+    by: str = "subject_id",
+    parameters: Parameters | None = None,
+) -> Outcome:
+    """Unlearn these people in a new ``folder``, on one CPU thread, with default parameters unless others are given."""
+    folder.mkdir()
+    select(built, people, folder / "selection.parquet", by)
+    task = "image-classification" if built.task == "image-classification" else "causal-lm"
+    source = DatasetSource("parquet", dict(built.columns), (), "", built.image_shape)
+    job = Job("run_benchmark", 1, "unlearn", task, (), source, parameters or Parameters(), "", device="cpu", threads=1)
+    return run_job(
         job,
         model_dir=built.model,
         dataset_files=[built.records],
         selection=folder / "selection.parquet",
         output_dir=folder / "output",
-        report=count,
+        report=report,
         cancelled=lambda: False,
     )
-    return Result(model, seed, "+".join(people), outcome, steps, time.perf_counter() - began)
 
 
 def _print_run(result: Result) -> None:

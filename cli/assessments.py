@@ -7,7 +7,7 @@ import typer
 
 from cli.client import DEFAULT_URL, AsJson, Key, Url, connect
 from cli.following import follow_assessment
-from cli.output import Failed, print_fields, print_json, print_rows
+from cli.output import Failed, Output, print_fields, print_json, print_rows, write_text
 from cli.selecting import selection
 
 app = typer.Typer(no_args_is_help=True, help="Hardness assessments: quotes before anything is erased.")
@@ -68,6 +68,13 @@ def list_(
         print_json(found)
     else:
         print_rows([{**one, "verdict": (one["result"] or {}).get("verdict")} for one in found], _COLUMNS)
+
+
+@app.command()
+def plot(assessment_id: str, output: Output = None, url: Url = DEFAULT_URL, key: Key = None) -> None:
+    """Draw the hardness of each layer as SVG."""
+    with connect(url, key) as api:
+        write_text(api.text(f"/v1/hardness-assessments/{assessment_id}/plots/layers.svg"), output)
 
 
 @app.command()

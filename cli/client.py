@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Final, Self
 
@@ -39,6 +40,15 @@ class Api:
         """The JSON answer of a GET. Raises ``Failed`` with the problem's words."""
         given = {name: value for name, value in params.items() if value is not None}
         return self._call("GET", path, params=given).json()
+
+    def text(self, path: str, *, accept: str = "*/*") -> str:
+        """The answer of a GET as it is, in the form that ``accept`` names. Raises ``Failed`` with the reason."""
+        return self._call("GET", path, headers={"Accept": accept}).text
+
+    def download(self, path: str, to: Path, /, **params: str | None) -> None:
+        """Write the answer of a GET to a file as it is. Raises ``Failed``; then the file is untouched."""
+        given = {name: value for name, value in params.items() if value is not None}
+        to.write_bytes(self._call("GET", path, params=given).content)
 
     def look(self, path: str) -> dict[str, Any]:
         """As ``get``, for looking again and again: what has not changed is not sent again (ETag)."""

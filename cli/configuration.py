@@ -26,6 +26,7 @@ _NAMES: Final[Mapping[Any, str]] = {
     Path: "path",
     SecretStr: "secret",
     tuple: "JSON list",
+    dict: "JSON object",
 }
 
 
@@ -108,6 +109,8 @@ def _text(value: Any) -> str:
             return "true" if value else "false"
         case tuple() | list():
             return json.dumps(list(value))
+        case dict():
+            return json.dumps(value)
         case _:
             return str(value)
 

@@ -12,8 +12,11 @@ from cli.database import opened
 from cli.output import Failed, console, print_json, print_rows, stderr
 from core.access import service
 from core.access.tables import ApiKey
+from core.certificates import keys as signing_keys
+from core.certificates.tables import SigningKey
 from core.platform.clock import rfc3339, utc_now
 from core.platform.paging import MAX_LIMIT, Page
+from core.platform.secrets import Keyring
 
 app = typer.Typer(no_args_is_help=True, help="Workspaces and API keys, directly on the database.")
 
@@ -70,6 +73,31 @@ def revoke(key_id: str, workspace: Workspace, as_json: Json = False) -> None:
         owner = service.workspace_named(tx, workspace).id
         row = _described(service.revoke(tx, workspace_id=owner, key_id=key_id, actor=_ACTOR, at=utc_now()))
     print_json(row) if as_json else console.print(f"{key_id} is revoked.")
+
+
+@app.command()
+def rotate_signing(as_json: Json = False) -> None:
+    """Sign certificates with a fresh key from now on; what the old one has signed stays verifiable."""
+    settings = environment.resolved()
+    assert settings.secret is not None  # noqa: S101  # resolved
+    keyring = Keyring(settings.secret.get_secret_value().encode())
+    with opened(settings) as tx:
+        made = signing_keys.rotate(tx, keyring, at=utc_now())
+        rows = [_signing(key) for key in signing_keys.listed(tx)]
+    print_json(rows) if as_json else console.print(f"{made.kid} signs from now on; {len(rows) - 1} retired.")
+
+
+@app.command()
+def list_signing(as_json: Json = False) -> None:
+    """The keys that sign certificates, the retired ones too."""
+    with opened(environment.resolved()) as tx:
+        rows = [_signing(key) for key in signing_keys.listed(tx)]
+    print_json(rows) if as_json else print_rows(rows, ("kid", "created_at", "retired_at"))
+
+
+def _signing(key: SigningKey) -> dict[str, Any]:
+    retired = rfc3339(key.retired_at) if key.retired_at else None
+    return {"kid": key.kid, "created_at": rfc3339(key.created_at), "retired_at": retired, "public": key.public}
 
 
 def _workspace(tx: Session, name: str, at: datetime) -> str:

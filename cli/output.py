@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
+
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")]
 
 console = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
@@ -18,6 +22,17 @@ class Failed(Exception):
 def print_json(value: object) -> None:
     """``value`` as JSON on standard output, one document, without colour or wrapping."""
     console.out(json.dumps(value, indent=2, ensure_ascii=False), highlight=False)
+
+
+def write_text(text: str, output: Path | None) -> None:
+    """``text`` into the file, or on standard output without one. Raises ``Failed`` if it cannot be written."""
+    if output is None:
+        console.out(text, highlight=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Failed(f"cannot write {output}: {error.strerror}") from None
 
 
 def show_failure(words: str) -> None:

@@ -25,7 +25,9 @@ def submit(
     identity: Annotated[list[str] | None, typer.Option(help="type=value, for example email=a@b.c; repeat.")] = None,
     reason: Annotated[str | None, typer.Option()] = None,
     external_id: Annotated[str | None, typer.Option(help="Your own id of this request.")] = None,
-    due_at: Annotated[str | None, typer.Option(help="Legal deadline, RFC 3339.")] = None,
+    regulation: Annotated[str | None, typer.Option(help="gdpr, ccpa or the policy's; default: by the reason.")] = None,
+    received_at: Annotated[str | None, typer.Option(help="When it reached you, RFC 3339; default: now.")] = None,
+    due_at: Annotated[str | None, typer.Option(help="Deadline, RFC 3339; default: the regulation's.")] = None,
     hold_seconds: Annotated[int | None, typer.Option(min=0, help="Wait this long before starting.")] = None,
     policy: Annotated[str | None, typer.Option()] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="name=value kept with the request; repeat.")] = None,
@@ -40,6 +42,8 @@ def submit(
         **selection(dataset=dataset, record=record, records_file=records_file, subject=subject, identity=identity),
         "reason": reason,
         "external_id": external_id,
+        "regulation": regulation,
+        "received_at": received_at,
         "due_at": due_at,
         "hold_seconds": hold_seconds,
         "policy": policy,
@@ -84,6 +88,19 @@ def cancel(request_id: str, url: Url = DEFAULT_URL, key: Key = None, as_json: As
     """Withdraw a request that has not started."""
     with connect(url, key) as api:
         _print(api.post(f"/v1/deletion-requests/{request_id}/cancel"), as_json=as_json)
+
+
+@app.command()
+def extend(
+    request_id: str,
+    reason: Annotated[str, typer.Option(help="Why; no personal data.")],
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move the deadline by what the regulation allows, once."""
+    with connect(url, key) as api:
+        _print(api.post(f"/v1/deletion-requests/{request_id}/extend", {"reason": reason}), as_json=as_json)
 
 
 @app.command()

@@ -9,9 +9,12 @@ import typer
 
 from cli.client import DEFAULT_URL, Api, AsJson, Key, Url, connect
 from cli.following import follow_run
-from cli.output import print_fields, print_json, print_rows
+from cli.output import Failed, Output, print_fields, print_json, print_rows, write_text
+from cli.replaying import replay
+from core.plots import PLOTS
 
 app = typer.Typer(no_args_is_help=True, help="Unlearning runs.")
+app.command()(replay)
 
 _RECORD_COLUMNS = ("record_id", "loss_before", "loss_after", "correct_before", "correct_after", "target", "percentile")
 _STEP_COLUMNS = ("step", "kind", "accepted", "forget_loss", "retain_loss", "kappa", "kappa_1", "kappa_2", "seconds")
@@ -58,6 +61,21 @@ def records(
     with connect(url, key) as api:
         rows = list(api.pages(f"/v1/runs/{run_id}/records", limit=limit))
     _print(rows, _RECORD_COLUMNS, as_json=as_json, as_csv=as_csv)
+
+
+@app.command()
+def plot(
+    run_id: str,
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(PLOTS)}.")],
+    output: Output = None,
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+) -> None:
+    """Draw a run as SVG."""
+    if name not in PLOTS:
+        raise Failed(f"there is no plot {name!r}; use one of {', '.join(PLOTS)}")
+    with connect(url, key) as api:
+        write_text(api.text(f"/v1/runs/{run_id}/plots/{name}.svg"), output)
 
 
 @app.command()

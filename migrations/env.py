@@ -10,8 +10,10 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from core.access import tables as _access
+from core.certificates import tables as _certificates
 from core.datasets import tables as _datasets
 from core.deletions import tables as _deletions
+from core.opendsr import tables as _opendsr
 from core.platform import outbox as _outbox
 from core.platform.database import Base, open_engine
 from core.policies import tables as _policies
@@ -20,7 +22,9 @@ from core.runs import tables as _runs
 from core.uploads import tables as _uploads
 from core.webhooks import tables as _webhooks
 
-TABLE_MODULES = (_access, _datasets, _deletions, _outbox, _policies, _registry, _runs, _uploads, _webhooks)
+TABLE_MODULES = (
+    _access, _certificates, _datasets, _deletions, _opendsr, _outbox, _policies, _registry, _runs, _uploads, _webhooks,
+)  # fmt: skip
 _LOCK = 7_318_226_401
 
 

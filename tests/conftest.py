@@ -132,6 +132,26 @@ def database(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
+def _reused(server_url: str, template_url: str) -> Iterator[Engine]:
+    url = _copy(server_url, template_url)
+    engine = open_engine(url)
+    yield engine
+    engine.dispose()
+    _drop(server_url, url)
+
+
+@pytest.fixture
+def emptied(_reused: Engine) -> Engine:
+    """A migrated database without rows, for tests that commit: cheaper than ``database``, which is made afresh."""
+    with _reused.begin() as connection:
+        connection.execute(text("set local session_replication_role = replica"))  # in any order, whoever refers to it
+        tables = "select tablename from pg_tables where schemaname = 'public' and tablename <> 'alembic_version'"
+        for (table,) in connection.execute(text(tables)).all():
+            connection.execute(text(f'delete from "{table}"'))  # noqa: S608
+    return _reused
+
+
+@pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Redis server."""
     given = os.environ.get("UNLEARN_TEST_REDIS_URL")

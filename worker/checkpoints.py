@@ -51,15 +51,17 @@ class StoredCheckpoints:
         attempt: int,
         folder: Path,
         patiently: Patience,
+        keeps: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """folder: private scratch space, where states lie unsealed for a moment."""
+        """folder: private scratch space, where states lie unsealed for a moment. keeps: False only to read."""
         self._store = store
         self._plan = plan
         self._key = bytes.fromhex(plan.key)
         self._attempt = attempt
         self._folder = folder
         self._patiently = patiently
+        self._keeps = keeps
         self._clock = clock
         self._kept_at = clock()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
@@ -85,8 +87,8 @@ class StoredCheckpoints:
         self._kept_at = self._clock()
 
     def due(self, step: int) -> bool:
-        """Whether enough steps or seconds have passed, and the last checkpoint has arrived."""
-        if self._upload is not None and not self._upload.done():
+        """Whether enough steps or seconds have passed, and the last checkpoint has arrived; never if only reading."""
+        if not self._keeps or (self._upload is not None and not self._upload.done()):
             return False
         by_steps = self._plan.every_steps and step % self._plan.every_steps == 0
         by_time = self._plan.every_s and self._clock() - self._kept_at >= self._plan.every_s

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from core.runs.lifecycle import PHASES
-from core.unlearning.job import Progress, parse_progress
+from core.unlearning.job import Failure, Progress, parse_progress
 
 _LONGEST_LINE_BYTES = 256 * 1024
 
@@ -96,6 +96,18 @@ class Child:
             if report is not None and _makes_sense(report):
                 self._reports.put(report)
         self._reports.put(None)
+
+
+def crash(exit_code: int) -> Failure:
+    """What the end of a computing process that said nothing tells; ``exit_code`` as of ``Child.exit_code``."""
+    if exit_code == -9:
+        message = (
+            "The computing process was killed, most likely because the machine ran out of memory; "
+            "lower micro_batch_size or batch_size, or use a larger worker."
+        )
+        return Failure("killed", message, retryable=True)
+    how = f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with code {exit_code}"
+    return Failure("child_crashed", f"The computing process {how}; the worker's log says more.", retryable=True)
 
 
 def _makes_sense(report: Progress) -> bool:

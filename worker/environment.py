@@ -16,6 +16,7 @@ def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[
         **_store(settings),
         "UNLEARN_SOURCES__ROOTS": json.dumps(settings.sources.roots),
         "UNLEARN_LOG_LEVEL": settings.log_level,
+        **({"UNLEARN_COMMIT": settings.commit} if settings.commit else {}),
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -31,7 +31,7 @@ from core.runs.checkpoints import CheckpointRule
 from core.runs.lifecycle import Status
 from core.runs.preparing import NothingToForget, Prepared, keep, prepare
 from core.unlearning.job import OUTCOME_FILE, Failure, Job, Outcome, read_outcome
-from worker.childprocess import Child
+from worker.childprocess import Child, crash
 from worker.environment import child_environment
 from worker.reporting import Reporting
 from worker.workfolder import work_folder
@@ -138,6 +138,7 @@ class Supervisor:
                 uri=self._store.uri,
                 device=self._worker.device,
                 threads=self._worker.threads,
+                processes=self._worker.processes,
                 rule=self._checkpoint_rule(),
             )
 
@@ -248,7 +249,7 @@ def outcome_of(end: End, file: Path, *, deadline_s: float) -> Outcome:
         return Outcome(stop_reason="cancelled")
     if end.exit_code == 0:
         return _told(file)
-    return Outcome(failure=_crash(end.exit_code))
+    return Outcome(failure=crash(end.exit_code))
 
 
 def _told(file: Path) -> Outcome:
@@ -261,17 +262,6 @@ def _told(file: Path) -> Outcome:
         message = "The computing process was told to stop from outside."
         return Outcome(failure=Failure("interrupted", message, retryable=True))
     return outcome
-
-
-def _crash(exit_code: int) -> Failure:
-    if exit_code == -9:
-        message = (
-            "The computing process was killed, most likely because the machine ran out of memory; "
-            "lower micro_batch_size or batch_size, or use a larger worker."
-        )
-        return Failure("killed", message, retryable=True)
-    how = f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with code {exit_code}"
-    return Failure("child_crashed", f"The computing process {how}; the worker's log says more.", retryable=True)
 
 
 def _internal() -> Failure:

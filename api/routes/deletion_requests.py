@@ -22,6 +22,7 @@ from api.schemas.deletion_requests import (
     DeletionEventOut,
     DeletionRequestIn,
     DeletionRequestOut,
+    ExtensionIn,
     Status,
     TimelineOut,
 )
@@ -209,6 +210,30 @@ def cancel_deletion_request(request_id: str, caller: Writer, tx: Tx, settings: C
 def delete_deletion_request(request_id: str, caller: Writer, tx: Tx, settings: Config, now: Now) -> DeletionRequestOut:
     """The same as `POST …/cancel`; the request and its timeline stay readable."""
     return cancel_deletion_request(request_id, caller, tx, settings, now)
+
+
+@router.post(
+    "/{request_id}/extend",
+    response_model=DeletionRequestOut,
+    summary="Extend a request's deadline",
+    responses=problems(400, 401, 403, 404, 409, 413, 415, 422),
+)
+def extend_deletion_request(
+    request_id: str, body: ExtensionIn, caller: Writer, tx: Tx, settings: Config, now: Now
+) -> DeletionRequestOut:
+    """Moves `due_at` by what the regulation allows (`gdpr`: two months, `ccpa`: 45 days), once and before it is over.
+
+    Telling the person is yours to do.
+    """
+    view = service.extend(
+        tx,
+        workspace_id=caller.workspace_id,
+        request_id=request_id,
+        reason=body.reason,
+        actor=caller.key_id,
+        at=now,
+    )
+    return DeletionRequestOut.of(view, base_url=settings.public_url, at=now)
 
 
 @router.post(

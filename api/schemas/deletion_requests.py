@@ -43,11 +43,17 @@ _ANSWER: JsonDict = {
     "run_ids": [_RUN],
     "certificate_ids": [],
     "hold_until": None,
-    "due_at": "2031-03-31T00:00:00.000Z",
+    "regulation": "gdpr",
+    "received_at": "2031-02-28T09:00:00.000Z",
+    "confirmed_at": "2031-03-01T11:12:40.120Z",
+    "due_at": "2031-03-28T09:00:00.000Z",
+    "extension": None,
     "created_at": "2031-03-01T11:12:40.120Z",
     "updated_at": "2031-03-01T11:12:41.020Z",
     "started_at": "2031-03-01T11:12:41.020Z",
     "finished_at": None,
+    "completed_at": None,
+    "old_copies_purged_at": None,
     "error": None,
     "status_url": f"https://unlearn.example/v1/deletion-requests/{_REQUEST}",
 }
@@ -78,7 +84,13 @@ class DeletionRequestIn(WireIn):
     identities: list[IdentityIn] = Field(default_factory=list[IdentityIn])
     reason: Short = "unspecified"
     external_id: Short | None = Field(None, description="your own id of this request; unique in the workspace")
-    due_at: TimeIn | None = Field(None, description="by when the law wants it done")
+    regulation: Short | None = Field(
+        None,
+        description="`gdpr`, `ccpa` or one of the policy's; unset: what `reason` begins with, as in `gdpr_art_17`",
+        examples=["gdpr"],
+    )
+    received_at: TimeIn | None = Field(None, description="when the person's wish arrived at yours; unset: now")
+    due_at: TimeIn | None = Field(None, description="by when it must be done; unset: as the regulation says")
     hold_seconds: float = Field(0, ge=0, le=_LONGEST_HOLD_S, description="wait this long before any work begins")
     policy: Short | None = Field(None, description="unset: the model's")
     metadata: Annotated[dict[str, Any], AfterValidator(_small)] = Field(
@@ -95,6 +107,8 @@ class DeletionRequestIn(WireIn):
             identities=tuple(Identity(one.type, one.value) for one in self.identities),
             reason=self.reason,
             external_id=self.external_id,
+            regulation=self.regulation,
+            received_at=self.received_at,
             due_at=self.due_at,
             hold_seconds=self.hold_seconds,
             policy=self.policy,
@@ -109,6 +123,18 @@ class FailureOut(WireOut):
     message: str
 
 
+class ExtensionOut(WireOut):
+    """The one extension of a deadline."""
+
+    at: Time
+    reason: str
+
+    @classmethod
+    def of(cls, row: DeletionRequest) -> Self | None:
+        """None when there is none."""
+        return cls(at=row.extended_at, reason=row.extension_reason or "") if row.extended_at else None
+
+
 class DeletionRequestOut(WireOut):
     """A deletion request. `status` has few values and keeps them; `status_detail` says more and may grow."""
 
@@ -117,7 +143,9 @@ class DeletionRequestOut(WireOut):
     id: str
     status: Status
     status_detail: str = Field(
-        description="held, queued, running, waiting_for_review, done, failed, cancelled", examples=["running"]
+        description="held, queued, waiting_for_batch (others may join it), waiting_for_subjects (too few people for a"
+        " version of their own), running, waiting_for_review, done, failed, cancelled",
+        examples=["running"],
     )
     models: list[str]
     record_count: int = Field(description="records that this request erases")
@@ -129,11 +157,17 @@ class DeletionRequestOut(WireOut):
     run_ids: list[str] = Field(description="oldest first")
     certificate_ids: list[str]
     hold_until: Time | None
+    regulation: str | None
+    received_at: Time = Field(description="when the person's wish arrived; terms of law run from here")
+    confirmed_at: Time = Field(description="when this service accepted it")
     due_at: Time | None
+    extension: ExtensionOut | None
     created_at: Time
     updated_at: Time
     started_at: Time | None
-    finished_at: Time | None
+    finished_at: Time | None = Field(description="when it ended, in whatever way")
+    completed_at: Time | None = Field(description="when every model had forgotten")
+    old_copies_purged_at: Time | None = Field(description="when the last old copy that held the records was gone")
     error: FailureOut | None
     status_url: str
 
@@ -144,7 +178,7 @@ class DeletionRequestOut(WireOut):
         return cls(
             id=row.id,
             status=row.status,  # pyright: ignore[reportArgumentType]
-            status_detail=detail_of(row, at),
+            status_detail=detail_of(view, at),
             models=list(view.models),
             record_count=row.record_count,
             already_erased=row.already_erased,
@@ -155,20 +189,28 @@ class DeletionRequestOut(WireOut):
             run_ids=list(view.run_ids),
             certificate_ids=list(view.certificate_ids),
             hold_until=row.hold_until,
+            regulation=row.regulation,
+            received_at=row.received_at,
+            confirmed_at=row.created_at,
             due_at=row.due_at,
+            extension=ExtensionOut.of(row),
             created_at=row.created_at,
             updated_at=row.updated_at,
             started_at=row.started_at,
             finished_at=row.finished_at,
+            completed_at=row.finished_at if row.status == "completed" else None,
+            old_copies_purged_at=row.old_copies_purged_at,
             error=_failure(view.error),
             status_url=f"{base_url}/v1/deletion-requests/{row.id}",
         )
 
 
-def detail_of(request: DeletionRequest, at: datetime) -> str:
+def detail_of(view: RequestView, at: datetime) -> str:
     """The detail as it is at ``at``: a hold ends by itself, without anybody writing it down."""
+    request = view.request
     over = request.hold_until is not None and request.hold_until <= at
-    return "queued" if over and request.status_detail == "held" else request.status_detail
+    detail = "queued" if over and request.status_detail == "held" else request.status_detail
+    return view.waits_for or detail if detail == "queued" else detail
 
 
 def _failure(error: Mapping[str, Any] | None) -> FailureOut | None:
@@ -220,6 +262,18 @@ class DecisionIn(WireIn):
     model_config = ConfigDict(json_schema_extra={"examples": [{"comment": "Retain loss is acceptable."}]})
 
     comment: Annotated[str, StringConstraints(max_length=2000)] = ""
+
+
+class ExtensionIn(WireIn):
+    """Why the deadline is extended."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"reason": "Three models must be unlearned one by one."}]}
+    )
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)] = Field(
+        description="kept in timeline and audit log; no personal data"
+    )
 
 
 class BatchIn(WireIn):

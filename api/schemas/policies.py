@@ -49,6 +49,21 @@ class PolicyIn(WireIn):
         "this share of the holdout's loss), `retain_accuracy_drop` and `holdout_accuracy_drop` (at most)",
     )
     batch_window_s: float = Field(0, description="seconds a pending request waits for others to be unlearned with it")
+    batch_size: int = Field(0, description="the window ends as soon as so many people wait; 0: by time alone")
+    min_subjects: int = Field(
+        1, description="no new version forgets fewer people than this, unless a deadline forces it"
+    )
+    force_before_due_s: float = Field(
+        _BODY["force_before_due_s"], description="so many seconds before it is due a request waits for nobody any more"
+    )
+    escalate_at: list[float] = Field(
+        default=_BODY["escalate_at"], description="shares of the term at which an approaching deadline is announced"
+    )
+    regulations: dict[str, dict[str, int]] = Field(
+        default={},
+        description="terms of law beside `gdpr` and `ccpa`: `days` from receipt and `extension_days`",
+        examples=[{"lgpd": {"days": 15, "extension_days": 0}}],
+    )
     production_follows: bool = Field(default=False, description="whether publishing moves `production` too")
     needs_review_on: list[str] = Field(
         default=_BODY["needs_review_on"],
@@ -82,6 +97,11 @@ class PolicyOut(WireOut):
     parameters: dict[str, Any]
     targets: dict[str, float] = Field(description="results at which a run stops; each is a parameter as well")
     batch_window_s: float
+    batch_size: int
+    min_subjects: int
+    force_before_due_s: float
+    escalate_at: list[float]
+    regulations: dict[str, dict[str, int]]
     production_follows: bool
     needs_review_on: list[str]
     limits: dict[str, dict[str, float | str | None]] = Field(description="what the policy changes of the gates")

@@ -22,6 +22,7 @@ SCOPES = (
     "policies:read",
     "policies:write",
     "audit:read",
+    "reports:read",
     "keys:write",
 )
 """Every scope there is; ``<area>:*`` and ``*`` stand for several."""

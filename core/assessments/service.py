@@ -57,7 +57,7 @@ def submit(
     left_out = LeftOut.of(part)
     run = _queued(tx, model, command.policy, len(forget), at)
     Runs(tx).add(run)
-    Runs(tx).add_records(run.id, forget)
+    Runs(tx).set_records(run.id, forget)
     Runs(tx).add_event(run, "queued", {"left_out": left_out.as_dict()}, at)
     outbox.put_task(tx, EXECUTE, run.id)
     audit.note(
@@ -103,7 +103,7 @@ def _queued(tx: Session, model: Model, policy_name: str | None, records: int, at
     base = Versions(tx).resolve(model.id, LATEST).version
     return queued(
         id=new_id("hrd"), mode=Mode.ASSESS, model=model, base_version=base, policy_name=name, policy=policy,
-        forget_records=records, at=at,
+        forget_records=records, due_at=at, at=at,
     )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ class Identity:
 
     type: str
     value: str = field(repr=False)
+    hashed: bool = False
+    """``value`` is the hex SHA-256 of the normalised value, for callers who do not send the value itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,14 @@ class SubmitDeletion:
     identities: tuple[Identity, ...] = ()
     reason: str = "unspecified"
     external_id: str | None = None
+    regulation: str | None = None
+    received_at: datetime | None = None
     due_at: datetime | None = None
     hold_seconds: float = 0
     policy: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    ignore_unknown: bool = False
+    """Pass over record ids that exist nowhere, for callers who must not learn which do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,14 @@ class ListFilter:
 
 @dataclass(frozen=True, slots=True)
 class RequestView:
-    """A request with what belongs to it: model names, its runs in order, certificates, and why it failed."""
+    """A request with what belongs to it: model names, its runs in order, certificates, why it failed or waits."""
 
     request: DeletionRequest
     models: tuple[str, ...]
     run_ids: tuple[str, ...]
     certificate_ids: tuple[str, ...]
     error: Mapping[str, Any] | None
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +70,16 @@ class ItemResult:
 
     view: RequestView | None = None
     error: DomainError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A request that waits for a run on a model, since it was accepted.
+
+    ``subjects``: the people whose records the model still has to forget. Records that name nobody count as one person
+    a request.
+    """
+
+    since: datetime
+    due_at: datetime | None
+    subjects: frozenset[str]

@@ -1,9 +1,9 @@
 """What can go wrong with deletion requests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from core.platform.errors import AlreadyExists, DependencyDown, InvalidInput, NotFound, Problem
+from core.platform.errors import AlreadyExists, Conflict, DependencyDown, InvalidInput, NotFound, Problem
 
 _SHOWN = 20
 
@@ -94,6 +94,53 @@ class ExternalIdTaken(AlreadyExists):
 
     def __init__(self, request_id: str) -> None:
         super().__init__(f"Deletion request {request_id} already has this external_id.")
+
+
+class UnknownRegulation(InvalidInput):
+    """The regulation is neither built in nor in the policy that applies."""
+
+    code = "unknown_regulation"
+
+    def __init__(self, known: Iterable[str]) -> None:
+        detail = f"There is no such regulation; {', '.join(sorted(known))} are known."
+        super().__init__(detail, [Problem("/regulation", "unknown_regulation", detail)])
+
+
+class ReceivedInFuture(InvalidInput):
+    """``received_at`` has not come yet."""
+
+    code = "received_in_future"
+
+    def __init__(self) -> None:
+        detail = "A request cannot have been received in the future."
+        super().__init__(detail, [Problem("/received_at", "received_in_future", detail)])
+
+
+class AlreadyExtended(Conflict):
+    """The deadline has been extended before, and that can be done once."""
+
+    code = "already_extended"
+
+    def __init__(self) -> None:
+        super().__init__("The deadline has been extended already; it can be extended once.")
+
+
+class DeadlineOver(Conflict):
+    """The deadline is over, and an extension must be announced before."""
+
+    code = "deadline_over"
+
+    def __init__(self) -> None:
+        super().__init__("The deadline is over; it can only be extended before.")
+
+
+class NotExtendable(Conflict):
+    """No regulation applies to the request, or it allows no extension."""
+
+    code = "not_extendable"
+
+    def __init__(self) -> None:
+        super().__init__("No regulation that allows an extension applies to this request.")
 
 
 class DeletionFailed(InvalidInput):

@@ -33,7 +33,7 @@ def start(tx: Session, *, model_id: str, run_id: str, request_ids: Collection[st
     """A run takes the pending targets of the requests on a model. The requests must be locked."""
     for request in Requests(tx).lock(request_ids):
         for target in _of_model(tx, request, model_id, {Status.PENDING}):
-            target.run_id = run_id
+            target.run_id, target.waits_for = run_id, None
             _set(target, Status.IN_PROGRESS, "started", at)
         _follow(tx, request, kind="started", actor="system", detail={"run_id": run_id}, at=at)
 
@@ -42,6 +42,7 @@ def complete_without_run(tx: Session, *, model_id: str, request_ids: Collection[
     """The model holds nothing of what these requests want forgotten (any more): their targets on it are done."""
     for request in Requests(tx).lock(request_ids):
         for target in _of_model(tx, request, model_id, {Status.PENDING}):
+            target.waits_for = None
             _set(target, Status.IN_PROGRESS, "already_unlearned", at)
             _set(target, Status.COMPLETED, "already_unlearned", at)
         _follow(tx, request, kind="already_unlearned", actor="system", detail={}, at=at)
@@ -75,6 +76,19 @@ def settle(
             _follow(tx, request, kind=kind, actor=actor, detail={"run_id": run_id, **detail}, at=at)
             changed.append(request.id)
     return tuple(changed)
+
+
+def complete_held(tx: Session, *, at: datetime) -> str | None:
+    """End one request that only its hold kept open: no model holds its records. Its id; None when there is none."""
+    found = Requests(tx).next_held_idle()
+    if found is None:
+        return None
+    Requests(tx).serialise(found.workspace_id)
+    (request,) = Requests(tx).lock([found.id])
+    if request.status != Status.PENDING:  # somebody was faster
+        return None
+    enter(tx, request, Status.COMPLETED, kind="completed", actor="system", detail={}, at=at)
+    return request.id
 
 
 _HELD = frozenset({Status.IN_PROGRESS, Status.NEEDS_REVIEW})
@@ -113,9 +127,38 @@ def announce(
     tx: Session, request: DeletionRequest, *, kind: str, actor: str, detail: Mapping[str, Any], at: datetime
 ) -> None:
     """Write the request's present state to its timeline and tell webhook receivers."""
+    event = "deletion_request.created" if kind == "created" else _EVENTS[Status(request.status)]
+    _write(tx, request, kind=kind, actor=actor, detail=detail, at=at)
+    _tell(tx, request, event, {}, at)
+
+
+def remark(
+    tx: Session,
+    request: DeletionRequest,
+    *,
+    kind: str,
+    actor: str,
+    detail: Mapping[str, Any],
+    told: Mapping[str, Any],
+    at: datetime,
+) -> None:
+    """Note something that moves no state, with ``detail`` for the timeline and ``told`` for webhook receivers.
+
+    The event is ``deletion_request.<kind>``. The request must be locked.
+    """
+    request.revision += 1
+    _write(tx, request, kind=kind, actor=actor, detail=detail, at=at)
+    _tell(tx, request, f"deletion_request.{kind}", told, at)
+
+
+def _write(
+    tx: Session, request: DeletionRequest, *, kind: str, actor: str, detail: Mapping[str, Any], at: datetime
+) -> None:
     request.updated_at = at
     Requests(tx).add_event(request, kind, actor, detail, at)
-    event = "deletion_request.created" if kind == "created" else _EVENTS[Status(request.status)]
+
+
+def _tell(tx: Session, request: DeletionRequest, event: str, more: Mapping[str, Any], at: datetime) -> None:
     data = {
         "id": request.id,
         "status": request.status,
@@ -123,6 +166,7 @@ def announce(
         "external_id": request.external_id,
         "record_count": request.record_count,
         "sequence": request.revision,
+        **more,
     }
     outbox.put_event(tx, workspace_id=request.workspace_id, type=event, data=data, at=at)
 
@@ -139,8 +183,7 @@ def _follow(
         enter(tx, request, to, kind=kind, actor=actor, detail=detail, at=at)
     else:
         request.revision += 1
-        request.updated_at = at
-        Requests(tx).add_event(request, kind, actor, detail, at)
+        _write(tx, request, kind=kind, actor=actor, detail=detail, at=at)
     if request.status == Status.IN_PROGRESS:
         request.status_detail = "running" if Status.IN_PROGRESS in states else "queued"
     tx.flush()

@@ -4,19 +4,21 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from sqlalchemy import ARRAY, Select, String, and_, bindparam, exists, func, insert, literal, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from core.access.repository import advisory_number
 from core.datasets.tables import Dataset, Record
-from core.deletions.commands import ListFilter
+from core.deletions.commands import ListFilter, Waiter
 from core.deletions.errors import RequestNotFound
 from core.deletions.lifecycle import OPEN, Status
 from core.deletions.tables import DeletionEvent, DeletionRecord, DeletionRequest, DeletionTarget
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.registry.tables import Model, ModelVersion
+
+Columns = TypeVarTuple("Columns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,50 +101,84 @@ class Requests:
         )
         return self._tx.scalars(statement).all()
 
+    def to_warn(self, at: datetime, *, limit: int) -> Sequence[DeletionRequest]:
+        """Lock open requests about whose deadline something is to be told by ``at``; those being changed wait."""
+        row = DeletionRequest
+        statement = (
+            select(row)
+            .where(row.warn_next_at <= at, row.status.in_(OPEN))
+            .order_by(row.warn_next_at, row.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        return self._tx.scalars(statement).all()
+
+    def mark_old_copies_purged(self, request_ids: Collection[str], at: datetime) -> None:
+        """Note that no superseded copy holds the requests' records any more; the first time counts."""
+        for request in self.lock(request_ids):
+            if request.old_copies_purged_at is None:
+                request.old_copies_purged_at = request.updated_at = at
+                request.revision += 1
+
     def of_run(self, run_id: str) -> Sequence[str]:
         """Ids of the requests whose targets a run has taken last, in order."""
         statement = select(DeletionTarget.request_id).where(DeletionTarget.run_id == run_id)
         return self._tx.scalars(statement.order_by(DeletionTarget.request_id)).all()
 
+    def pending(self, model_id: str, policy: str | None) -> Sequence[str]:
+        """The requests with a due, pending target on the model that ask for that policy; ids in order."""
+        return self._tx.scalars(_pending(model_id, policy)).all()
+
     def take_pending(self, model_id: str, policy: str | None) -> Sequence[str]:
-        """Lock the requests with a due, pending target on the model; ids in order.
+        """As ``pending``, and lock them.
 
         Requests that another transaction is changing (a cancellation) are left out: they are seen next time.
         """
-        statement = (
-            select(DeletionRequest.id)
-            .join(DeletionTarget, DeletionTarget.request_id == DeletionRequest.id)
-            .where(
-                DeletionTarget.model_id == model_id,
-                DeletionTarget.status == Status.PENDING,
-                DeletionRequest.status.in_(OPEN),
-                DeletionRequest.policy.is_not_distinct_from(policy),
-                or_(DeletionRequest.hold_until.is_(None), DeletionRequest.hold_until <= func.now()),
-            )
-            .order_by(DeletionRequest.id)
-            .with_for_update(of=[DeletionRequest.__table__, DeletionTarget.__table__], skip_locked=True)
+        both = [DeletionRequest.__table__, DeletionTarget.__table__]
+        return self._tx.scalars(_pending(model_id, policy).with_for_update(of=both, skip_locked=True)).all()
+
+    def waiters(self, model_id: str, request_ids: Collection[str]) -> Sequence[Waiter]:
+        """The requests as they wait for a run on the model: since when, until when, and for how many people."""
+        people: dict[str, set[str]] = defaultdict(set)
+        named = select(DeletionRecord.request_id, Record.subject_id).distinct()
+        for request_id, subject in self._tx.execute(_to_forget(named, model_id, request_ids)):
+            people[request_id].add(subject or f"? {request_id}")
+        times = select(DeletionRequest.id, DeletionRequest.created_at, DeletionRequest.due_at).where(
+            DeletionRequest.id.in_(list(request_ids))
         )
-        return self._tx.scalars(statement).all()
+        return [Waiter(since, due, frozenset(people[row_id])) for row_id, since, due in self._tx.execute(times)]
+
+    def note_waiting(self, model_id: str, policy: str | None, why: str) -> None:
+        """Write on the pending targets why they are not taken yet. Waits for nobody: what is being changed is left."""
+        stale = (
+            select(DeletionTarget)
+            .where(
+                DeletionTarget.request_id.in_(_pending(model_id, policy)),
+                DeletionTarget.model_id == model_id,
+                DeletionTarget.waits_for.is_distinct_from(why),
+            )
+            .with_for_update(skip_locked=True)
+        )
+        for target in self._tx.scalars(stale):
+            target.waits_for = why
+        self._tx.flush()
+
+    def next_held_idle(self) -> DeletionRequest | None:
+        """A pending request whose hold is over and that has no model to wait for."""
+        waits = exists().where(DeletionTarget.request_id == DeletionRequest.id, DeletionTarget.status.in_(OPEN))
+        statement = (
+            select(DeletionRequest)
+            .where(DeletionRequest.status == Status.PENDING, DeletionRequest.hold_until <= func.now(), ~waits)
+            .order_by(DeletionRequest.id)
+            .limit(1)
+        )
+        return self._tx.scalar(statement)
 
     def forget_ids(self, model_id: str, request_ids: Collection[str]) -> Sequence[str]:
         """Records that the requests want forgotten and the model has seen: train records not yet unlearned from it."""
-        covered, done, target = DeletionRecord, aliased(DeletionRecord), aliased(DeletionTarget)
-        unlearned = exists().where(
-            done.dataset_id == covered.dataset_id,
-            done.record_id == covered.record_id,
-            target.request_id == done.request_id,
-            target.model_id == model_id,
-            target.status == Status.COMPLETED,
-        )
-        statement = (
-            select(covered.record_id)
-            .join(Record, and_(Record.dataset_id == covered.dataset_id, Record.record_id == covered.record_id))
-            .join(Model, Model.dataset_id == covered.dataset_id)
-            .where(Model.id == model_id, covered.request_id.in_(list(request_ids)), Record.split == "train", ~unlearned)
-            .distinct()
-            .order_by(covered.record_id)
-        )
-        return self._tx.scalars(statement).all()
+        statement = _to_forget(select(DeletionRecord.record_id).distinct(), model_id, request_ids)
+        return self._tx.scalars(statement.order_by(DeletionRecord.record_id)).all()
 
     def unlearned(
         self, dataset_id: str, record_ids: Collection[str], model_ids: Collection[str]
@@ -212,6 +248,40 @@ class Requests:
         statement = select(DeletionEvent).where(DeletionEvent.request_id == request_id)
         return self._tx.scalars(statement.order_by(DeletionEvent.sequence)).all()
 
+    def kept_out(self, dataset_id: str, *, at: datetime) -> Sequence[str]:
+        """Records that were out of every retain set at that moment: those of requests not cancelled by then."""
+        latest = (
+            select(DeletionEvent.status)
+            .where(DeletionEvent.request_id == DeletionRequest.id, DeletionEvent.at <= at)
+            .order_by(DeletionEvent.sequence.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        statement = (
+            select(DeletionRecord.record_id)
+            .join(DeletionRequest, DeletionRequest.id == DeletionRecord.request_id)
+            .where(DeletionRecord.dataset_id == dataset_id, DeletionRequest.created_at <= at)
+            .where(latest != Status.CANCELLED)
+            .distinct()
+        )
+        return self._tx.scalars(statement).all()
+
+    def received(self, request_ids: Collection[str]) -> Sequence[tuple[str, datetime]]:
+        """When each of the requests came in, in order of id."""
+        statement = select(DeletionRequest.id, DeletionRequest.created_at).where(
+            DeletionRequest.id.in_(list(request_ids))
+        )
+        return [(row.id, row.created_at) for row in self._tx.execute(statement.order_by(DeletionRequest.id))]
+
+    def decisions(self, run_id: str, request_ids: Collection[str]) -> Sequence[DeletionEvent]:
+        """What persons decided about a run that took these requests, as their timelines tell it, oldest first."""
+        statement = select(DeletionEvent).where(
+            DeletionEvent.request_id.in_(list(request_ids)),
+            DeletionEvent.type.in_(("approved", "rejected")),
+            DeletionEvent.detail["run_id"].as_string() == run_id,
+        )
+        return self._tx.scalars(statement.order_by(DeletionEvent.at, DeletionEvent.request_id)).all()
+
     def runs_of(self, request_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """For each request the runs that took it, oldest first."""
         run_id = DeletionEvent.detail["run_id"].as_string()
@@ -237,6 +307,21 @@ class Requests:
         for request_id, name in self._tx.execute(statement):
             found[request_id].append(name)
         return found
+
+    def waits_of(self, request_ids: Collection[str]) -> Mapping[str, str]:
+        """For each pending request that waits for others, why: too few people rather than a window that is open."""
+        if not request_ids:
+            return {}
+        statement = (
+            select(DeletionTarget.request_id, func.max(DeletionTarget.waits_for))
+            .where(
+                DeletionTarget.request_id.in_(list(request_ids)),
+                DeletionTarget.status == Status.PENDING,
+                DeletionTarget.waits_for.is_not(None),
+            )
+            .group_by(DeletionTarget.request_id)
+        )
+        return {request_id: str(why) for request_id, why in self._tx.execute(statement)}
 
     def certificates_of(self, request_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """For each request the certificates of the versions that its runs published."""
@@ -267,6 +352,39 @@ class Requests:
         row = DeletionRequest
         rows = self._tx.scalars(keyset(_matching(workspace_id, wanted), page, row.created_at, row.id)).all()
         return page_of(rows, page, lambda found: (found.created_at, found.id))
+
+
+def _pending(model_id: str, policy: str | None) -> Select[str]:
+    return (
+        select(DeletionRequest.id)
+        .join(DeletionTarget, DeletionTarget.request_id == DeletionRequest.id)
+        .where(
+            DeletionTarget.model_id == model_id,
+            DeletionTarget.status == Status.PENDING,
+            DeletionRequest.status.in_(OPEN),
+            DeletionRequest.policy.is_not_distinct_from(policy),
+            or_(DeletionRequest.hold_until.is_(None), DeletionRequest.hold_until <= func.now()),
+        )
+        .order_by(DeletionRequest.id)
+    )
+
+
+def _to_forget(statement: Select[*Columns], model_id: str, request_ids: Collection[str]) -> Select[*Columns]:
+    """The statement about ``DeletionRecord`` and ``Record``, of what the model has to forget for the requests."""
+    covered, done, target = DeletionRecord, aliased(DeletionRecord), aliased(DeletionTarget)
+    unlearned = exists().where(
+        done.dataset_id == covered.dataset_id,
+        done.record_id == covered.record_id,
+        target.request_id == done.request_id,
+        target.model_id == model_id,
+        target.status == Status.COMPLETED,
+    )
+    return (
+        statement.select_from(covered)
+        .join(Record, and_(Record.dataset_id == covered.dataset_id, Record.record_id == covered.record_id))
+        .join(Model, Model.dataset_id == covered.dataset_id)
+        .where(Model.id == model_id, covered.request_id.in_(list(request_ids)), Record.split == "train", ~unlearned)
+    )
 
 
 def _matching(workspace_id: str, wanted: ListFilter) -> Select[DeletionRequest]:

@@ -59,7 +59,7 @@ def find(tx: Session, *, workspace_id: str, command: SubmitDeletion, keyring: Ke
     found = {dataset.id: _records(tx, dataset.id, wanted, command, keyring) for dataset in datasets}
     known = {record_id for records in found.values() for record_id in records}
     unknown = [at for at, record_id in enumerate(command.record_ids) if record_id not in known]
-    if unknown:
+    if unknown and not command.ignore_unknown:
         raise UnknownRecords(unknown)
     parts = (_part(tx, dataset.id, found[dataset.id], model) for dataset in datasets)
     return tuple(part for part in parts if part is not None)
@@ -96,7 +96,10 @@ def _records(
     if command.subject_ids:
         found += records.of_subjects(dataset_id, list(dict.fromkeys(command.subject_ids)))
     if command.identities:
-        digests = {(known.type, identity_digest(keyring, known.type, known.value)) for known in command.identities}
+        digests = {
+            (known.type, identity_digest(keyring, known.type, known.value, hashed=known.hashed))
+            for known in command.identities
+        }
         found += records.of_identities(dataset_id, sorted(digests))
     return {record.record_id: record for record in found}
 

@@ -7,18 +7,22 @@ from sqlalchemy.orm import Session
 
 from core.access import audit
 from core.datasets.repository import Records
-from core.deletions import progress
+from core.deletions import progress, terms
 from core.deletions.commands import ItemResult, ListFilter, RequestView, SubmitDeletion
-from core.deletions.errors import ExternalIdTaken
-from core.deletions.lifecycle import IllegalMove, Status, advance_target
+from core.deletions.deadlines import extended
+from core.deletions.errors import AlreadyExtended, DeadlineOver, ExternalIdTaken, NotExtendable
+from core.deletions.lifecycle import FINAL, IllegalMove, Status, advance_target
 from core.deletions.repository import Requests
 from core.deletions.selection import Part, check_size, find
 from core.deletions.tables import DeletionEvent, DeletionRequest, DeletionTarget
+from core.platform.clock import rfc3339
 from core.platform.errors import DomainError, IllegalTransition
 from core.platform.ids import new_id
 from core.platform.paging import Page, Slice
 from core.platform.secrets import Keyring
 from core.policies import service as policies
+from core.policies.body import Policy
+from core.policies.regulations import in_force
 
 
 def submit(
@@ -27,7 +31,7 @@ def submit(
     """Accept a request: from the commit on, its records are in no later retain set.
 
     A request about nobody known, or about records that no model holds, is completed at once. Raises ``EmptySelection``,
-    ``TooManyIds``, ``ExternalIdTaken``, ``PolicyNotFound`` and whatever ``selection.find`` raises.
+    ``TooManyIds``, ``ExternalIdTaken``, ``PolicyNotFound`` and whatever ``selection.find`` and ``terms.clock`` raise.
     """
     Requests(tx).serialise(workspace_id)
     request = _accept(tx, workspace_id, actor, command, keyring, max_ids, at)
@@ -87,6 +91,47 @@ def cancel(tx: Session, *, workspace_id: str, request_id: str, actor: str, at: d
     return view(tx, [request])[0]
 
 
+def extend(tx: Session, *, workspace_id: str, request_id: str, reason: str, actor: str, at: datetime) -> RequestView:
+    """Move the deadline of an open request by what its regulation allows, once; warnings count anew from ``at``.
+
+    Raises ``RequestNotFound``, ``IllegalTransition`` once it has ended, ``AlreadyExtended``, ``NotExtendable``,
+    ``DeadlineOver``.
+    """
+    requests = Requests(tx)
+    requests.get_for(workspace_id, request_id)
+    (request,) = requests.lock([request_id])
+    policy = terms.policy_of(
+        tx, workspace_id, request.policy, [target.model_id for target in requests.targets(request_id)]
+    )
+    before, due = request.due_at, _extended(request, policy, at)
+    request.due_at, request.extended_at, request.extension_reason = due, at, reason
+    terms.wind(request, policy, told_until=at)
+    told = {"due_at": rfc3339(due), "due_at_before": rfc3339(before or due)}
+    detail = {**told, "reason": reason}
+    progress.remark(tx, request, kind="extended", actor=actor, detail=detail, told=told, at=at)
+    audit.note(
+        tx, workspace_id=workspace_id, actor=actor, action="deletion_request.extended", object_id=request.id,
+        details=detail, at=at,
+    )  # fmt: skip
+    return view(tx, [request])[0]
+
+
+def _extended(request: DeletionRequest, policy: Policy, at: datetime) -> datetime:
+    if request.status in FINAL:
+        raise IllegalTransition(f"The request is {request.status}; only an open request can be extended.")
+    if request.extended_at is not None:
+        raise AlreadyExtended
+    regulation = in_force(policy.regulations).get(request.regulation or "")
+    if regulation is None or request.due_at is None:
+        raise NotExtendable
+    if at > request.due_at:
+        raise DeadlineOver
+    due = extended(request.received_at, request.due_at, regulation)
+    if due is None:
+        raise NotExtendable
+    return due
+
+
 def get(tx: Session, *, workspace_id: str, request_id: str) -> RequestView:
     """Raises ``RequestNotFound``."""
     return view(tx, [Requests(tx).get_for(workspace_id, request_id)])[0]
@@ -110,6 +155,7 @@ def view(tx: Session, requests: Sequence[DeletionRequest]) -> Sequence[RequestVi
     ids = [request.id for request in requests]
     rows = Requests(tx)
     models, runs, certificates = rows.models_of(ids), rows.runs_of(ids), rows.certificates_of(ids)
+    waits = rows.waits_of([request.id for request in requests if request.status == Status.PENDING])
     errors = rows.errors_of([request.id for request in requests if request.status == Status.FAILED])
     return [
         RequestView(
@@ -118,6 +164,7 @@ def view(tx: Session, requests: Sequence[DeletionRequest]) -> Sequence[RequestVi
             run_ids=tuple(runs.get(request.id, ())),
             certificate_ids=tuple(certificates.get(request.id, ())),
             error=errors.get(request.id),
+            waits_for=waits.get(request.id),
         )
         for request in requests
     ]
@@ -135,7 +182,9 @@ def _accept(
     if command.policy is not None:
         policies.effective(tx, workspace_id, command.policy)
     parts = find(tx, workspace_id=workspace_id, command=command, keyring=keyring)
-    request = _opened(workspace_id, command, parts, at)
+    policy = terms.policy_of(tx, workspace_id, command.policy, _models_of(parts))
+    request = _opened(workspace_id, command, parts, terms.clock(command, policy, at), at)
+    terms.wind(request, policy)
     requests.add(request, _targets(request.id, parts))
     for part in parts:
         _cover(tx, request.id, part)
@@ -146,7 +195,13 @@ def _accept(
     return request
 
 
-def _opened(workspace_id: str, command: SubmitDeletion, parts: Sequence[Part], at: datetime) -> DeletionRequest:
+def _models_of(parts: Sequence[Part]) -> list[str]:
+    return [model_id for part in parts for model_id in (*part.pending, *part.settled)]
+
+
+def _opened(
+    workspace_id: str, command: SubmitDeletion, parts: Sequence[Part], clock: terms.Clock, at: datetime
+) -> DeletionRequest:
     held = command.hold_seconds > 0
     return DeletionRequest(
         id=new_id("del"),
@@ -161,7 +216,9 @@ def _opened(workspace_id: str, command: SubmitDeletion, parts: Sequence[Part], a
         already_erased=sum(part.already_erased for part in parts),
         revision=1,
         hold_until=at + timedelta(seconds=command.hold_seconds) if held else None,
-        due_at=command.due_at,
+        regulation=clock.regulation,
+        received_at=clock.received_at,
+        due_at=clock.due_at,
         created_at=at,
         updated_at=at,
     )

@@ -25,6 +25,13 @@ class DeletionRequest(Base):
             postgresql_where=text("external_id is not null"),
         ),
         Index("ix_deletion_requests_list", "workspace_id", "created_at", "id"),
+        Index("ix_deletion_requests_received", "workspace_id", "received_at", "id"),
+        Index(
+            "ix_deletion_requests_warn",
+            "warn_next_at",
+            "id",
+            postgresql_where=text("warn_next_at is not null and status in ('pending', 'in_progress', 'needs_review')"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -39,11 +46,21 @@ class DeletionRequest(Base):
     already_erased: Mapped[int]
     revision: Mapped[int] = mapped_column(server_default="1")
     hold_until: Mapped[datetime | None]
+    regulation: Mapped[str | None]
+    received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """When the person's wish arrived, which may be before it came to us; the law's term runs from here."""
     due_at: Mapped[datetime | None]
+    extended_at: Mapped[datetime | None]
+    extension_reason: Mapped[str | None]
+    warned_until: Mapped[datetime | None]
+    """Warnings about the deadline up to this moment have been sent."""
+    warn_next_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    old_copies_purged_at: Mapped[datetime | None]
+    """When the last superseded copy that still held the records was gone."""
 
 
 class DeletionRecord(Base):
@@ -72,6 +89,8 @@ class DeletionTarget(Base):
     status: Mapped[str]
     run_id: Mapped[str | None]
     """The latest run that took this target."""
+    waits_for: Mapped[str | None]
+    """Why a pending target is not taken yet (``core.runs.batching``); null: nothing but its turn."""
 
 
 class DeletionEvent(Base):

@@ -1,6 +1,7 @@
 """What a model answered to each record of a set, and the numbers of the whole set."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,13 @@ class SetScores:
     def empty(cls) -> "SetScores":
         """A set without records."""
         return cls(np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+    @classmethod
+    def joined(cls, parts: Sequence["SetScores"]) -> "SetScores":
+        """The records of all ``parts``, in their order."""
+        if not parts:
+            return cls.empty()
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
     def __len__(self) -> int:
         return len(self.losses)

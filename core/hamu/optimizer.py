@@ -18,14 +18,14 @@ from torch.distributed import ProcessGroup
 from core.hamu.gram import Layout, add_combination, gram, lay_out
 from core.hamu.hardness import Hardness, StopRule, measure
 from core.hamu.ledger import Assessment, Step
-from core.hamu.parallel import average, average_loss
+from core.hamu.parallel import Exchange, Found, Pass, Share, alone, held_here, is_sharded
 from core.hamu.quota import RULES, QuotaRule
 from core.hamu.rounding import Rounding
 from core.hamu.solve import Branch, Problem, Solver, ratio, solve
 
 Variant = Literal["q", "u"]
 Block = Literal["tensor", "layer", "model"]
-Closure = Callable[[], Tensor]
+Closure = Callable[[], Tensor | Share]
 Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]]
 
 CLIP_EPSILON = 1e-6
@@ -45,12 +45,15 @@ class _Partition:
 
 @dataclass(slots=True)
 class _Held:
-    """The gradients of the latest assessment, and the weights they belong to."""
+    """The gradients of the latest assessment, and the weights they belong to; of sharded ones, what lies here."""
 
+    chosen: tuple[int, ...]
+    """Which of the optimizer's weights take part."""
     weights: list[Tensor]
     retain: list[Tensor | None]
     forget: list[Tensor | None]
     partition: _Partition
+    found: Found
     applied: Step | None = None
     before: list[Tensor] | None = None
     """Copies of the weights before that step, if retracting has to be exact."""
@@ -87,9 +90,10 @@ class HAMU(torch.optim.Optimizer):
         ``exact_retract``. The draws follow ``rounding_seed`` in ``param_groups[0]``, which each applied step advances.
     rounding_seed: where they start; the same on every rank.
     solver: the solution of a block's problem; replaced only to reproduce the published code.
-    group: process group for data parallel work. Each rank's closures go through its own shard and return that shard's
-        mean; losses and gradients are averaged over the ranks, and all take the same step. Exact for shards of equal
-        size. Give every rank the same weights, and the model itself, not wrapped in DistributedDataParallel.
+    group: process group over which the work is divided; all ranks take the same step (see ``parallel``). Give every
+        rank the same weights, and the model itself, not wrapped in DistributedDataParallel. Parameters sharded by
+        ``fully_shard`` need ``reshard_after_forward=True``: gathered weights that a forward pass without a backward
+        pass leaves behind would hide the step from the next one.
 
     Memory: one set of gradients on top of what training needs, kept from ``assess`` until the next ``assess`` or
     ``release``. A step does not wait for the device unless its results are read.
@@ -148,29 +152,36 @@ class HAMU(torch.optim.Optimizer):
         self._inner = inner
         self._rounding: Rounding = rounding
         self._solver = solver
-        self._group = group
+        sharded = [is_sharded(weight) for weight in weights]
+        _require(group is not None or not any(sharded), "sharded parameters need their group")
+        _require(  # whole ones would be rounded by draws that depend on what else a rank holds
+            rounding == "nearest" or all(sharded) or not any(sharded),
+            "stochastic rounding needs all parameters to be sharded, or none",
+        )
+        self._exchange = None if group is None else Exchange(weights, group)
         self._held: _Held | None = None
         self._partitions: dict[tuple[int, ...], _Partition] = {}
         self._serial = 0
 
-    def assess(self, *, retain_loss: Closure, forget_loss: Closure) -> Assessment:
+    def assess(self, *, retain_loss: Closure | None, forget_loss: Closure | None) -> Assessment:
         """Accumulate both gradients and measure the hardness. The weights stay as they are.
 
         A closure returns its loss (0-d). If that still requires a gradient, ``backward`` is called here; if not, the
         closure has done so itself, for example in micro-batches, and its gradients are found in ``.grad``.
         ``.grad`` is empty before, between and after the two calls.
+
+        With a group a closure goes through this rank's share of the set and returns a ``Share``, or the bare mean if
+        all shares weigh the same; None on a rank that has no part in that loss.
         """
         self.release()
-        retain, retain_grads = self._gradients(retain_loss)
-        forget, forget_grads = self._gradients(forget_loss)
-        held = self._hold(retain_grads, forget_grads)
-        parts = gram(held.partition.layout, held.retain, held.forget)
+        held = self._hold(self._pass(retain_loss), self._pass(forget_loss))
+        parts = held.found.parts
         norms = parts[:, :2].sum(0).sqrt()
         clips = self._clip(norms[0]), self._clip(norms[1])
         self._held, self._serial = held, self._serial + 1
         return Assessment(
-            retain_loss=retain,
-            forget_loss=forget,
+            retain_loss=held.found.retain_loss,
+            forget_loss=held.found.forget_loss,
             gram=_by_block(parts, held.partition),
             parts=parts,
             retain_clip=clips[0],
@@ -221,7 +232,7 @@ class HAMU(torch.optim.Optimizer):
             raise ValueError("retract the step taken from this assessment before taking another")
         step = self.plan(assessment)
         if self._exact_retract:
-            held.before = [weight.detach().clone() for weight in held.weights]
+            held.before = [weight.clone() for weight in held.weights]
         if self._inner is None:
             self._add(held, held.weights, step, draws=self._draws(held))
         elif not bool(step.should_stop) and step.rate > 0:
@@ -251,7 +262,7 @@ class HAMU(torch.optim.Optimizer):
         held.applied = held.before = None
 
     @torch.no_grad()
-    def step(self, *, retain_loss: Closure, forget_loss: Closure) -> Step:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, *, retain_loss: Closure | None, forget_loss: Closure | None) -> Step:  # pyright: ignore[reportIncompatibleMethodOverride]
         """``assess`` and ``apply`` in one. If ``should_stop`` is set the weights are as they were."""
         return self.apply(self.assess(retain_loss=retain_loss, forget_loss=forget_loss))
 
@@ -266,36 +277,49 @@ class HAMU(torch.optim.Optimizer):
         """η; 1 with a fixed radius, on which the learning rate has no influence."""
         return 1.0 if self._radius is not None else self.param_groups[0]["lr"]
 
-    def _gradients(self, closure: Closure) -> tuple[Tensor, list[Tensor | None]]:
-        """Loss and gradients of a closure; ``.grad`` is handed over, not copied."""
-        with torch.enable_grad():
-            loss = closure()
-            if loss.requires_grad:
-                torch.autograd.backward(loss)
+    def _pass(self, closure: Closure | None) -> Pass:
+        """A closure's loss and gradients; ``.grad`` is handed over, not copied."""
+        share = weighted = None
+        if closure is not None:
+            with torch.enable_grad():
+                found = closure()
+                share = found if isinstance(found, Share) else Share(found)
+                weighted = share.loss.requires_grad
+                if weighted:
+                    torch.autograd.backward(share.loss if self._exchange is None else share.loss * share.weight)
         gradients = [weight.grad if weight.requires_grad else None for weight in self._weights]
         for weight in self._weights:
             weight.grad = None
-        if self._group is None:
-            return loss.detach(), gradients
-        return average_loss(loss, self._group), average(gradients, self._weights, self._group)
+        if self._exchange is None:
+            return Pass(share, gradients)
+        return self._exchange.begin(share, gradients, weighted=bool(weighted))
 
-    def _hold(self, retain: list[Tensor | None], forget: list[Tensor | None]) -> _Held:
-        """Keep what has a gradient on either side; the other side then counts as zero."""
-        sides = zip(retain, forget, strict=True)
+    def _hold(self, retain: Pass, forget: Pass) -> _Held:
+        """Keep what has a gradient on either side, the other side then counting as zero, and measure it."""
+        sides = zip(retain.gradients, forget.gradients, strict=True)
         chosen = tuple(i for i, (r, f) in enumerate(sides) if r is not None or f is not None)
         if not chosen:
             raise ValueError("neither loss reaches a parameter that requires a gradient")
         if chosen not in self._partitions:
             self._partitions[chosen] = self._partition(chosen)
+        partition = self._partitions[chosen]
+        retain_here, forget_here = [retain.gradients[i] for i in chosen], [forget.gradients[i] for i in chosen]
+        retain.wait()
+        forget.wait()
+        parts = gram(partition.layout, retain_here, forget_here)
         return _Held(
-            weights=[self._weights[i] for i in chosen],
-            retain=[retain[i] for i in chosen],
-            forget=[forget[i] for i in chosen],
-            partition=self._partitions[chosen],
+            chosen=chosen,
+            weights=[held_here(self._weights[i]) for i in chosen],
+            retain=retain_here,
+            forget=forget_here,
+            partition=partition,
+            found=alone(parts, retain, forget)
+            if self._exchange is None
+            else self._exchange.end(parts, retain, forget, chosen),
         )
 
     def _partition(self, chosen: tuple[int, ...]) -> _Partition:
-        layout = lay_out([self._weights[i] for i in chosen])
+        layout = lay_out([held_here(self._weights[i]) for i in chosen])
         names = [self._block_names[i] for i in chosen]
         order = {name: index for index, name in enumerate(dict.fromkeys(names))}
         block_of = torch.tensor([order[name] for name in names])
@@ -380,22 +404,23 @@ class HAMU(torch.optim.Optimizer):
             targets,
             held.retain,
             held.forget,
-            along_forget=step.along_forget * sign,
-            along_retain=step.along_retain * sign,
+            along_forget=step.along_forget * held.found.forget_scale * sign,
+            along_retain=step.along_retain * held.found.retain_scale * sign,
             wanted=~step.should_stop,
             draws=draws,
         )
 
     def _hand_over(self, inner: torch.optim.Optimizer, held: _Held, step: Step) -> None:
         """Let ``inner`` move the weights along -Δ/η at the rate η."""
-        gradients = [torch.zeros_like(weight) for weight in held.weights]
-        self._add(held, gradients, step, sign=-1.0 / step.rate)
-        for weight, gradient in zip(held.weights, gradients, strict=True):
+        weights = [self._weights[i] for i in held.chosen]
+        gradients = [torch.zeros_like(weight) for weight in weights]
+        self._add(held, [held_here(gradient) for gradient in gradients], step, sign=-1.0 / step.rate)
+        for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient
         for group in inner.param_groups:
             group["lr"] = step.rate
         inner.step()
-        for weight in held.weights:
+        for weight in weights:
             weight.grad = None
 
 

@@ -24,6 +24,7 @@ from alembic import command
 from alembic.config import Config
 from pydantic import SecretStr
 
+from core.platform import self_signed
 from core.platform.database import open_engine
 from core.platform.settings import Settings
 
@@ -79,6 +80,12 @@ def resolve(settings: Settings) -> Settings:
         if not settings.sources.roots:
             imports = _private_folder(home / "imports")
             chosen["sources"] = settings.sources.model_copy(update={"roots": (f"{imports.as_uri()}/{{workspace}}/",)})
+    opendsr = settings.opendsr
+    own_pair = opendsr.self_signed if opendsr.self_signed is not None else settings.database.url is None
+    if opendsr.certificate_file is None and own_pair:
+        pair = self_signed.pair(_private_folder(home / "opendsr"), settings.processor_domain)
+        files = {"certificate_file": pair.certificate_file, "private_key_file": pair.private_key_file}
+        chosen["opendsr"] = opendsr.model_copy(update=files)
     return settings.model_copy(update=chosen)
 
 

@@ -6,6 +6,7 @@ the embedded default (``core.platform.embedded``): Postgres from a wheel, a file
 
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -80,6 +81,9 @@ class WorkerSettings(_Section):
 
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1, description="CPU threads of one run; unset: torch's default")
+    processes: int | None = Field(
+        default=None, ge=1, description="a run with devices `all` is divided among so many; unset: one a GPU"
+    )
     lease_ttl_s: float = Field(default=60.0, gt=0)
     heartbeat_s: float = Field(default=10.0, gt=0)
     poll_s: float = Field(default=5.0, gt=0, description="workers look for work by themselves this often")
@@ -116,6 +120,27 @@ class WebhookSettings(_Section):
     allow_networks: tuple[str, ...] = Field(default=(), description="private networks that may be called")
 
 
+class OpenDsrSettings(_Section):
+    """The OpenDSR processor."""
+
+    processor_domain: str | None = Field(default=None, description="host requests come in on; unset: public_url's")
+    certificate_file: Path | None = Field(default=None, description="PEM, leaf first; unset: no OpenDSR")
+    private_key_file: Path | None = Field(default=None, description="PEM of the RSA key, 2048 bits or more")
+    self_signed: bool | None = Field(default=None, description="make a pair for development; unset: if embedded")
+    hold_s: float = Field(default=300.0, ge=2, description="how long a request stays pending and can be cancelled")
+    max_hold_s: float = Field(default=7 * 24 * 3600.0, ge=2, description="the longest hold that a request may ask for")
+    service_level_s: float = Field(default=3 * 24 * 3600.0, gt=0, description="promised time to completion")
+    regulations: dict[str, int] = Field(default={}, description='terms in days of further laws, {"lgpd": 15}')
+
+    @model_validator(mode="after")
+    def _both_files(self) -> Self:
+        if (self.certificate_file is None) != (self.private_key_file is None):
+            raise ValueError("set both UNLEARN_OPENDSR__CERTIFICATE_FILE and …__PRIVATE_KEY_FILE, or neither of them")
+        if self.hold_s > self.max_hold_s:
+            raise ValueError("UNLEARN_OPENDSR__HOLD_S must be at most UNLEARN_OPENDSR__MAX_HOLD_S")
+        return self
+
+
 class Settings(BaseSettings):
     """The whole configuration; frozen."""
 
@@ -125,6 +150,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default=Path(".data"), description="home of everything embedded")
     secret: SecretStr | None = Field(default=None, description="32 or more random characters; embedded: generated")
+    commit: str | None = Field(default=None, description="git commit of this build, named in certificates")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool | None = Field(default=None, description="unset: JSON unless on a terminal")
     database: DatabaseSettings = DatabaseSettings()
@@ -137,11 +163,17 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     loops: LoopSettings = LoopSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    opendsr: OpenDsrSettings = OpenDsrSettings()
 
     @property
     def public_url(self) -> str:
         """Base address callers use, without a trailing slash."""
         return str(self.api.public_url or f"http://{self.api.host}:{self.api.port}").rstrip("/")
+
+    @property
+    def processor_domain(self) -> str:
+        """The host that OpenDSR requests come in on, without scheme and port."""
+        return self.opendsr.processor_domain or urlsplit(self.public_url).hostname or self.api.host
 
     @model_validator(mode="after")
     def _real_secret(self) -> Self:

@@ -1,17 +1,20 @@
 """What a policy says. Every default here is the built-in ``default`` policy."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from core.evaluation.limits import BadLimits, Limits
 from core.evaluation.verdict import VERDICTS
 from core.platform.errors import InvalidInput, Problem
-from core.unlearning.job import METHODS, PANELS, REFERENCES, Parameters
+from core.policies.regulations import BUILT_IN
+from core.unlearning.job import HAMU_Q, METHODS, PANELS, REFERENCES, Parameters
 
 QUOTA_RULES: Final = ("gradient_norm", "uniform", "softmax")
 BLOCKS: Final = ("tensor", "layer", "model")
+DEVICES: Final = ("one", "all")
 TARGETS: Final[Mapping[str, str]] = {
     "membership_auc": "membership_auc_tolerance",
     "forget_loss_ratio": "forget_target_ratio",
@@ -38,6 +41,17 @@ class Policy:
     parameters: Parameters = field(default_factory=Parameters)
     batch_window_s: float = 0
     """A pending request waits up to this long for others, to be unlearned with them in one run."""
+    batch_size: int = 0
+    """As soon as so many people wait, the window is over; 0: it ends by time alone."""
+    min_subjects: int = 1
+    """The privacy floor: no new version forgets fewer people than this, unless a deadline forces it."""
+    force_before_due_s: float = 7 * 86_400
+    """So long before a request is due it waits for nobody any more. The default leaves room for a run that is at work
+    and for the request's own, each with three attempts of a day."""
+    escalate_at: tuple[float, ...] = (0.5, 0.8, 1.0)
+    """Shares of a request's term at which it is announced that its deadline approaches, in order."""
+    regulations: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    """Terms of law beside those built in: ``{"lgpd": {"days": 15, "extension_days": 0}}``."""
     production_follows: bool = False
     """Whether publishing moves the alias ``production`` along with ``latest``."""
     needs_review_on: tuple[str, ...] = ("collateral_forgetting_unavoidable", "infeasible", "retain_budget_exhausted")
@@ -84,9 +98,12 @@ def from_json(raw: Mapping[str, Any]) -> Policy:
         problems += _checked(f"/{name}", value, _FIELDS.get(name))
     problems = problems or _misruled(raw)
     limits = _limits(raw.get("limits", {}), problems)
+    problems += _not_together(parameters)
     if problems:
         raise _refused(problems)
     own: dict[str, Any] = {name: tuple(value) if name in _LISTS else value for name, value in raw.items()}
+    if "escalate_at" in own:
+        own["escalate_at"] = tuple(sorted(set(own["escalate_at"])))
     own |= {"parameters": Parameters(**parameters), "limits": limits}
     return Policy(**own)
 
@@ -125,7 +142,7 @@ def _target_problems(name: str, value: Any, parameters: Mapping[str, Any]) -> li
 
 
 _RULINGS: Final = ("publish_on", "review_on", "fail_on")
-_LISTS: Final = (*_RULINGS, "needs_review_on")
+_LISTS: Final = (*_RULINGS, "needs_review_on", "escalate_at")
 
 
 def _misruled(raw: Mapping[str, Any]) -> list[Problem]:
@@ -174,6 +191,39 @@ def _some_of(choices: tuple[str, ...]) -> _Rule:
     return _Rule(f"A list of {', '.join(choices)} is needed.", holds)
 
 
+def _shares(most: int) -> _Rule:
+    def holds(value: Any) -> bool:
+        return isinstance(value, list | tuple) and len(value) <= most and all(map(_is_share, value))  # pyright: ignore[reportUnknownArgumentType]
+
+    return _Rule(f"A list of at most {most} numbers above 0 and up to 1 is needed.", holds)
+
+
+def _is_share(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and 0 < value <= 1
+
+
+def _regulations(most: int) -> _Rule:
+    def holds(value: Any) -> bool:
+        return isinstance(value, dict) and len(value) <= most and all(map(_is_regulation, value.items()))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+
+    says = (
+        f'At most {most} of {{"name": {{"days": 1 to 3650, "extension_days": 0 to 3650}}}} are needed, with names of '
+        f"a-z, 0-9 and '-' other than {', '.join(BUILT_IN)}."
+    )
+    return _Rule(says, holds)
+
+
+def _is_regulation(item: tuple[Any, Any]) -> bool:
+    name, terms = item
+    if not isinstance(name, str) or not _REGULATION.fullmatch(name) or name in BUILT_IN or not isinstance(terms, dict):
+        return False
+    days, more = _whole(1, 3650), _whole(0, 3650)
+    given = cast(Mapping[Any, Any], terms)
+    known = given.keys() <= {"days", "extension_days"}
+    return known and days.holds(given.get("days")) and more.holds(given.get("extension_days", 0))
+
+
+_REGULATION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _PARAMETERS: Final[Mapping[str, _Rule]] = {
     "method": _one_of(METHODS),
     "learning_rate": _number(0, 10, open_ends=True),
@@ -190,6 +240,7 @@ _PARAMETERS: Final[Mapping[str, _Rule]] = {
     "holdout_accuracy_budget": _number(0, 1),
     "membership_auc_tolerance": _number(0, 0.5),
     "max_evaluation_records": _whole(1, 10_000_000),
+    "devices": _one_of(DEVICES),
     "seed": _whole(0, 2**63 - 1),
     "epochs": _whole(1, 100_000),
     "weight_decay": _number(0, 1),
@@ -205,6 +256,11 @@ _PARAMETERS: Final[Mapping[str, _Rule]] = {
 }
 _FIELDS: Final[Mapping[str, _Rule]] = {
     "batch_window_s": _number(0, 30 * 86_400),
+    "batch_size": _whole(0, 1_000_000),
+    "min_subjects": _whole(1, 1_000_000),
+    "force_before_due_s": _number(0, 365 * 86_400),
+    "escalate_at": _shares(10),
+    "regulations": _regulations(50),
     "production_follows": _Rule("true or false is needed.", lambda value: isinstance(value, bool)),
     "needs_review_on": _some_of(STOP_REASONS),
     "publish_on": _some_of(tuple(verdict for verdict in VERDICTS if verdict != "failed")),
@@ -228,6 +284,14 @@ def _checked(pointer: str, value: Any, rule: _Rule | None) -> list[Problem]:
     if rule is None or rule.holds(value):
         return []
     return [Problem(pointer, "out_of_range", rule.says)]
+
+
+def _not_together(parameters: Mapping[str, Any]) -> list[Problem]:
+    method = parameters.get("method", HAMU_Q)
+    if parameters.get("devices") != "all" or method == HAMU_Q:
+        return []
+    says = f"Only {HAMU_Q} can be divided among devices; use one."
+    return [Problem("/parameters/devices", "out_of_range", says)]
 
 
 def _escaped(name: str) -> str:

@@ -1,14 +1,15 @@
-"""From waiting requests to a run: all of a model's pending requests are taken together."""
+"""From waiting requests to a run: those of a model that ask for the same policy are taken together, when it pays."""
 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.deletions import progress
+from core.deletions.commands import Waiter
 from core.deletions.repository import Requests
 from core.platform import outbox
 from core.platform.database import database_now
@@ -17,6 +18,7 @@ from core.policies import service as policies
 from core.policies.body import Policy, as_json
 from core.registry.repository import LATEST, Models, Versions
 from core.registry.tables import Model
+from core.runs.batching import Rules, Take, Wait, decide
 from core.runs.lifecycle import Mode, Status
 from core.runs.repository import Runs, Waiting
 from core.runs.tables import Run
@@ -36,35 +38,62 @@ class Planned:
 
 
 def plan_next(tx: Session, *, at: datetime) -> Planned | None:
-    """Plan for the model that has waited longest; None when nothing can be planned now.
+    """Plan for the model whose first request is due first; None when nothing can be planned now.
 
-    A run takes every due, pending request of the model (those that ask for the same policy) and is queued with its
-    doorbell in the same transaction. Requests that the model has nothing left of are completed without a run. Any
-    number of planners may do this at once: the database allows one active run a model, and the loser moves on.
+    A run takes every pending request of the model that is not held (those that ask for the same policy), as soon as
+    ``batching.decide`` says so, and is queued with its doorbell in the same transaction. Requests that the model has
+    nothing left of are completed without a run. Any number of planners may do this at once: the database allows one
+    active run a model, and the loser moves on.
     """
+    now = database_now(tx)
+    left: list[tuple[Waiting, Wait]] = []
     for waiting in Runs(tx).waiting(limit=_LOOKED_AT):
         named = waiting.policy or Models(tx).get(waiting.model_id).policy
         name, policy = policies.effective(tx, waiting.workspace_id, named)
-        window = timedelta(seconds=policy.batch_window_s)
-        if window and waiting.oldest + window > database_now(tx):
+        decision = _decide(tx, waiting, None, Rules.of(policy), now)
+        if isinstance(decision, Wait):
+            left.append((waiting, decision))
+        if not isinstance(decision, Take):
             continue
         savepoint = tx.begin_nested()
         try:
-            planned = _plan(tx, waiting, name, policy, at)
+            planned = _plan(tx, waiting, name, policy, now, at)
         except IntegrityError:
             planned = None
         if planned is not None:
             savepoint.commit()
             return planned
         savepoint.rollback()  # and with it the locks, lest planners wait for each other's workspaces
+    for waiting, decision in left:  # last, because who holds these rows must not wait for a workspace
+        Requests(tx).note_waiting(waiting.model_id, waiting.policy, decision.why)
     return None
 
 
-def _plan(tx: Session, waiting: Waiting, policy_name: str, policy: Policy, at: datetime) -> Planned | None:
+def _decide(
+    tx: Session,
+    waiting: Waiting,
+    locked: Sequence[str] | None,
+    rules: Rules,
+    now: datetime,
+) -> Take | Wait | None:
+    if not rules.count_people:
+        return decide([Waiter(waiting.oldest, waiting.due_at, frozenset())], rules, now)
+    requests = Requests(tx)
+    found = requests.pending(waiting.model_id, waiting.policy) if locked is None else locked
+    waiters = requests.waiters(waiting.model_id, found)
+    return decide(waiters, rules, now) if waiters else None
+
+
+def _plan(
+    tx: Session, waiting: Waiting, policy_name: str, policy: Policy, now: datetime, at: datetime
+) -> Planned | None:
     requests = Requests(tx)
     requests.serialise(waiting.workspace_id)
     request_ids = requests.take_pending(waiting.model_id, waiting.policy)
     if not request_ids:
+        return None
+    # Once more, of those that are locked: one that is being cancelled must not count towards the floor.
+    if not isinstance(_decide(tx, waiting, request_ids, Rules.of(policy), now), Take):
         return None
     forget = requests.forget_ids(waiting.model_id, request_ids)
     if not forget:
@@ -78,6 +107,7 @@ def _plan(tx: Session, waiting: Waiting, policy_name: str, policy: Policy, at: d
         policy_name=policy_name,
         policy=policy,
         forget_records=len(forget),
+        due_at=waiting.due_at,
         at=at,
     )
     Runs(tx).add(run)
@@ -95,9 +125,10 @@ def queued(
     policy_name: str,
     policy: Policy,
     forget_records: int,
+    due_at: datetime,
     at: datetime,
 ) -> Run:
-    """A run that waits for a worker, not yet inserted."""
+    """A run that waits for a worker, not yet inserted. Those with an early ``due_at`` are claimed first."""
     return Run(
         id=id,
         workspace_id=model.workspace_id,
@@ -118,6 +149,7 @@ def queued(
         timings={},
         attempt=0,
         revision=1,
+        due_at=due_at,
         created_at=at,
     )
 

@@ -1,7 +1,7 @@
 """What a worker needs before it can start: the job and the selection of records, from the database alone."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -9,12 +9,14 @@ from typing import cast
 from sqlalchemy.orm import Session
 
 from core.datasets.repository import Datasets, Records, SelectionCounts
+from core.datasets.selection import set_digests
 from core.deletions.repository import Requests
+from core.platform.database import database_now
 from core.platform.errors import Conflict
 from core.platform.leases import Lease
 from core.policies.body import from_json
 from core.registry.repository import LATEST, Models, Versions
-from core.registry.tables import Model
+from core.registry.tables import Model, ModelVersion
 from core.runs.checkpoints import CheckpointRule
 from core.runs.lifecycle import Mode
 from core.runs.repository import Runs
@@ -39,6 +41,9 @@ class Prepared:
     job: Job
     base_version: int
     counts: SelectionCounts
+    forget_ids: tuple[str, ...]
+    selected: Mapping[str, str]
+    """As ``Run.selection``."""
     checkpoint_key: bytes | None = field(repr=False)
     """Sealed."""
 
@@ -51,6 +56,7 @@ def prepare(
     uri: Callable[[str], str],
     device: str,
     threads: int | None,
+    processes: int | None = None,
     rule: CheckpointRule | None = None,
 ) -> Prepared:
     """Write ``job.json`` and ``selection.parquet`` into ``folder`` for the run under the lease.
@@ -62,6 +68,7 @@ def prepare(
     run = Runs(tx).get(lease.row_id)
     model = Models(tx).get(run.model_id)
     base = Versions(tx).resolve(model.id, LATEST)
+    selected_at = database_now(tx)
     policy = from_json(run.policy)
     forget_ids = _forget_ids(tx, run, model)
     days = policy.recheck_days if run.mode == Mode.UNLEARN else 0
@@ -71,22 +78,34 @@ def prepare(
     if counts.forget == 0:
         raise NothingToForget("The model holds none of the records any more.")
     sealed_key = rule.sealed_key(run) if rule else None
-    job = Job(
+    publish_uri = uri(attempt_key(model.name, Versions(tx).highest(model.id) + 1, lease))
+    job = replace(
+        job_of(tx, run, model, base, publish_uri=publish_uri, device=device, threads=threads),
+        processes=processes,
+        checkpoints=rule.checkpointing(run.id, sealed_key, uri) if rule else None,
+    )
+    write_json(folder / JOB_FILE, job)
+    selected = {"at": selected_at.isoformat(), **set_digests(folder / SELECTION_FILE)}
+    return Prepared(job, base.version, counts, tuple(forget_ids), selected, sealed_key)
+
+
+def job_of(
+    tx: Session, run: Run, model: Model, base: ModelVersion, *, publish_uri: str, device: str, threads: int | None
+) -> Job:
+    """What a child is told about the run's latest attempt from this base version. Raises ``DatasetNotReady``."""
+    return Job(
         run_id=run.id,
-        attempt=lease.attempt,
+        attempt=run.attempt,
         mode="assess" if run.mode == "assess" else "unlearn",
         task=cast(Task, model.task),
         model_files=Versions(tx).files(base.id),
         dataset=Datasets(tx).source(model.dataset_id),
         parameters=Parameters(**run.parameters),
-        publish_uri=uri(attempt_key(model.name, Versions(tx).highest(model.id) + 1, lease)),
+        publish_uri=publish_uri,
         device=device,
         threads=threads,
-        limits=policy.limits.as_json(),
-        checkpoints=rule.checkpointing(run.id, sealed_key, uri) if rule else None,
+        limits=from_json(run.policy).limits.as_json(),
     )
-    write_json(folder / JOB_FILE, job)
-    return Prepared(job, base.version, counts, sealed_key)
 
 
 def _forget_ids(tx: Session, run: Run, model: Model) -> Sequence[str]:
@@ -100,7 +119,7 @@ def _forget_ids(tx: Session, run: Run, model: Model) -> Sequence[str]:
 
 
 def keep(tx: Session, *, lease: Lease, prepared: Prepared, at: datetime) -> None:
-    """Write to the run from which version it starts, how many records it has, and its checkpoints' key.
+    """Write to the run from which version it starts, which records it has, and its checkpoints' key.
 
     Raises ``LeaseLost``.
     """
@@ -111,6 +130,9 @@ def keep(tx: Session, *, lease: Lease, prepared: Prepared, at: datetime) -> None
         runs.add_event(run, "rebased", detail, at)
         run.base_version = prepared.base_version
     run.forget_records, run.retain_records = prepared.counts.forget, prepared.counts.retain
+    run.selection = dict(prepared.selected)
+    if run.mode == Mode.UNLEARN:
+        runs.set_records(run.id, prepared.forget_ids)
     run.checkpoint_key = prepared.checkpoint_key
     run.revision += 1
 

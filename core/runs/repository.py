@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from core.deletions import lifecycle as deletion_states
+from core.deletions.deadlines import NO_DEADLINE
 from core.deletions.tables import DeletionRecord, DeletionRequest, DeletionTarget
 from core.platform.leases import Lease, LeaseLost
 from core.platform.paging import Page, Slice, keyset, page_of
@@ -39,12 +40,16 @@ RESUMED = "resumed"
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Due, pending work on a model under one policy choice; ``oldest``: when the first of it was asked for."""
+    """Due, pending work on a model under one policy choice.
+
+    ``oldest``: when the first of it was asked for; ``due_at``: by when the first of it takes its turn.
+    """
 
     workspace_id: str
     model_id: str
     policy: str | None
     oldest: datetime
+    due_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +70,13 @@ class Runs:
         self._tx = tx
 
     def waiting(self, *, limit: int) -> Sequence[Waiting]:
-        """Models with due, pending targets and no active run, longest waiting first."""
+        """Models with pending targets that are not held and no active run, the first deadline first."""
         busy = exists().where(Run.model_id == DeletionTarget.model_id, Run.mode == Mode.UNLEARN, Run.status.in_(ACTIVE))
         held = and_(DeletionRequest.hold_until.is_not(None), DeletionRequest.hold_until > func.now())
         oldest = func.min(DeletionRequest.created_at)
+        due_at = func.min(func.coalesce(DeletionRequest.due_at, DeletionRequest.created_at + NO_DEADLINE))
         statement = (
-            select(DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy, oldest)
+            select(DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy, oldest, due_at)
             .join(DeletionRequest, DeletionRequest.id == DeletionTarget.request_id)
             .where(
                 DeletionTarget.status == deletion_states.Status.PENDING,
@@ -79,7 +85,7 @@ class Runs:
                 ~busy,
             )
             .group_by(DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy)
-            .order_by(oldest)
+            .order_by(due_at, oldest)
             .limit(limit)
         )
         return [Waiting(*row) for row in self._tx.execute(statement)]
@@ -89,14 +95,15 @@ class Runs:
         self._tx.add(run)
         self._tx.flush()
 
-    def add_records(self, run_id: str, record_ids: Collection[str]) -> None:
-        """Insert the records that an assessment is about, in one statement."""
+    def set_records(self, run_id: str, record_ids: Collection[str]) -> None:
+        """Put these in the place of the records that the run is about, in two statements."""
+        self._tx.execute(delete(RunRecord).where(RunRecord.run_id == run_id))
         wanted = bindparam(None, sorted(record_ids), ARRAY(String))
         ids = select(literal(run_id), func.unnest(wanted))
         self._tx.execute(insert(RunRecord).from_select(["run_id", "record_id"], ids))
 
     def records(self, run_id: str) -> Sequence[str]:
-        """Ids of the records that an assessment is about, in order."""
+        """Ids of the records that an assessment is about or a run was to forget, in order."""
         statement = select(RunRecord.record_id).where(RunRecord.run_id == run_id)
         return self._tx.scalars(statement.order_by(RunRecord.record_id)).all()
 
@@ -127,11 +134,11 @@ class Runs:
         return bool(self._tx.scalar(select(exists().where(Run.status == Status.QUEUED))))
 
     def next_queued(self, run_id: str | None) -> Run | None:
-        """Lock a queued run that nobody else is taking: the one named, or the oldest."""
+        """Lock a queued run that nobody else is taking: the one named, or the first to be due."""
         statement = (
             select(Run)
             .where(Run.status == Status.QUEUED)
-            .order_by(Run.created_at, Run.id)
+            .order_by(Run.due_at, Run.id)
             .limit(1)
             .with_for_update(skip_locked=True)
             .execution_options(populate_existing=True)
@@ -166,6 +173,23 @@ class Runs:
             .execution_options(populate_existing=True)
         )
         return self._tx.scalar(statement)
+
+    def uncertified(self, *, limit: int) -> Sequence[str]:
+        """Runs that have ended with a result or a failure and have no certificate or report, longest waiting first."""
+        statement = (
+            select(Run.id)
+            .where(Run.mode == "unlearn", Run.status.in_(("succeeded", "failed")), Run.certified_at.is_(None))
+            .order_by(Run.finished_at)
+            .limit(limit)
+        )
+        return self._tx.scalars(statement).all()
+
+    def published_ids(self, workspace_id: str | None) -> Sequence[str]:
+        """Runs that have published a version, of one workspace or of all, in order of id."""
+        statement = select(Run.id).where(Run.mode == "unlearn", Run.published_version.is_not(None))
+        if workspace_id is not None:
+            statement = statement.where(Run.workspace_id == workspace_id)
+        return self._tx.scalars(statement.order_by(Run.id)).all()
 
     def extend(self, run: Run, ttl_s: float) -> None:
         """Let the lease last until ``ttl_s`` from now."""
@@ -241,6 +265,11 @@ class Runs:
             .limit(limit)
         )
         return self._tx.scalars(statement).all()
+
+    def all_steps(self, run_id: str, attempt: int) -> Sequence[Mapping[str, Any]]:
+        """Every row of one attempt's ledger, in order."""
+        statement = select(RunStep.row).where(RunStep.run_id == run_id, RunStep.attempt == attempt)
+        return self._tx.scalars(statement.order_by(RunStep.step)).all()
 
     def add_event(
         self, run: Run, kind: str, detail: Mapping[str, Any], at: datetime, *, status: str | None = None

@@ -35,9 +35,14 @@ class Run(Base):
             unique=True,
             postgresql_where=text(f"mode = 'unlearn' and status in {_ACTIVE}"),
         ),
-        Index("ix_runs_queued", "created_at", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_runs_queued", "due_at", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_runs_leased", "lease_until", postgresql_where=text("lease_until is not null")),
         Index("ix_runs_list", "workspace_id", "created_at", "id"),
+        Index(
+            "ix_runs_uncertified",
+            "finished_at",
+            postgresql_where=text("mode = 'unlearn' and status in ('succeeded', 'failed') and certified_at is null"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -53,6 +58,8 @@ class Run(Base):
     parameters: Mapped[dict[str, Any]]
     forget_records: Mapped[int]
     retain_records: Mapped[int]
+    selection: Mapped[dict[str, Any] | None]
+    """When the records of the latest attempt were chosen (``at``), and a digest of each set; null before that."""
     progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     stop_reason: Mapped[str | None]
     hardness: Mapped[dict[str, Any] | None]
@@ -76,13 +83,17 @@ class Run(Base):
     """Seals the run's checkpoints; itself sealed with the service's secret, and gone when the run has ended."""
     cancel_requested_at: Mapped[datetime | None]
     revision: Mapped[int] = mapped_column(server_default="1")
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """Queued runs are claimed in this order: the first deadline of their requests; an assessment's own creation."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    certified_at: Mapped[datetime | None]
+    """When its certificate or report was issued."""
 
 
 class RunRecord(Base):
-    """A record that a hardness assessment is about. Runs that unlearn have theirs from their deletion requests."""
+    """A record that a hardness assessment is about, or that the latest attempt of a run was to forget."""
 
     __tablename__ = "run_records"
 

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from core.evaluation.observations import Observation, joined
 from core.evaluation.scores import SetScores
+from core.hamu import Closure, Share
 from core.unlearning.batches import Batch, Example, ExampleSet, Family, RetainBatches
 from core.unlearning.failures import Cancelled
 from core.unlearning.models import LoadedModel
+from core.unlearning.ranks import Ranks
 
 Weights = dict[str, Tensor]
 """A copy of the trained weights and of the buffers (BatchNorm statistics), by name, in the host's memory."""
@@ -23,7 +25,10 @@ Values = Callable[[Tensor, slice], Tensor]
 
 @dataclass(slots=True)
 class Bench:
-    """A loaded model and its sets. No more than ``micro_batch_size`` records go through the model at once."""
+    """A loaded model and its sets. No more than ``micro_batch_size`` records go through the model at once.
+
+    Where several processes share a run, each goes through its own part of a set and of a minibatch.
+    """
 
     model: LoadedModel
     family: Family
@@ -35,19 +40,24 @@ class Bench:
     retain_batches: RetainBatches
     micro_batch_size: int
     cancelled: Callable[[], bool] = field(default=lambda: False)
+    """Whether this process was told to stop; ``check_cancelled`` asks all of them."""
+    ranks: Ranks = field(default_factory=Ranks)
+
+    def check_cancelled(self) -> None:
+        """Raises ``Cancelled`` on all processes if one of them was told to stop; all have to call it."""
+        if self.ranks.any(self.cancelled()):
+            raise Cancelled
 
     def score(self, examples: ExampleSet) -> SetScores:
-        """Losses and right answers of a whole set. Raises ``Cancelled`` between two forward passes."""
-        losses, correct, counted = [], [], []
+        """Losses and right answers of a whole set. Raises ``Cancelled`` after the forward pass at hand."""
+        found: list[SetScores] = []
         with torch.no_grad():
-            for batch in self.batches(examples):
+            for batch in self._shared_batches(examples):
                 scores = self.family.score(self.model.model, batch)
-                losses.append(scores.losses.double().cpu().numpy())
-                correct.append(scores.correct.cpu().numpy())
-                counted.append(scores.counted.cpu().numpy())
-        if not losses:
-            return SetScores.empty()
-        return SetScores(np.concatenate(losses), np.concatenate(correct), np.concatenate(counted))
+                losses = scores.losses.double().cpu().numpy()
+                found.append(SetScores(losses, scores.correct.cpu().numpy(), scores.counted.cpu().numpy()))
+        self.check_cancelled()
+        return SetScores.joined(self.ranks.gather(found))
 
     @torch.no_grad()
     def losses(self, examples: list[Example]) -> NDArray[np.float64]:
@@ -59,8 +69,10 @@ class Bench:
 
     @torch.no_grad()
     def observe(self, examples: ExampleSet) -> Observation:
-        """The same with what lies behind the scores. Raises ``Cancelled`` between two forward passes."""
-        return joined([self.family.observe(self.model.model, batch) for batch in self.batches(examples)])
+        """The same with what lies behind the scores. Raises ``Cancelled`` after the forward pass at hand."""
+        found = [self.family.observe(self.model.model, batch) for batch in self._shared_batches(examples)]
+        self.check_cancelled()
+        return joined(self.ranks.gather(found))
 
     def batches(self, examples: ExampleSet) -> Iterator[Batch]:
         """The set as consecutive micro-batches on the device. Raises ``Cancelled`` before each."""
@@ -69,10 +81,36 @@ class Bench:
                 raise Cancelled
             yield self._collate(chunk)
 
+    def _shared_batches(self, examples: ExampleSet) -> Iterator[Batch]:
+        """This process's part of the set in the same way; ends early where it was told to stop."""
+        for chunk in self._own(examples).chunks(self.micro_batch_size):
+            if self.cancelled():
+                return
+            yield self._collate(chunk)
+
     def batch(self, examples: list[Example]) -> list[Batch]:
         """One minibatch as micro-batches on the device."""
         size = self.micro_batch_size
         return [self._collate(examples[i : i + size]) for i in range(0, len(examples), size)]
+
+    def shared_batch(self, examples: list[Example]) -> list[Batch]:
+        """This process's part of one minibatch."""
+        return self.batch(examples[self.ranks.share(len(examples))])
+
+    def goals(self, batches: list[Batch], values: Values) -> dict[str, Closure]:
+        """What HAMU assesses: the mean loss of a ``shared_batch``, and that of ``values`` over the forget set."""
+        return {
+            "retain_loss": lambda: Share(self.mean_loss(batches), _records(batches)),
+            "forget_loss": lambda: Share(self.forget_pass(values)[0], len(self._own(self.forget))),
+        }
+
+    @torch.no_grad()
+    def reached(self, batches: list[Batch], values: Values) -> tuple[float, float, NDArray[np.float64]]:
+        """What the two ``goals`` are now, for the whole minibatch and set, and the losses (n,) of the forget set."""
+        retain = self.ranks.mean(self.mean_loss(batches), _records(batches))
+        value, losses = self.forget_pass(values)
+        forget = self.ranks.mean(value, len(self._own(self.forget)))
+        return retain, forget, np.concatenate(self.ranks.gather([losses]))
 
     def mean_loss(self, batches: list[Batch]) -> Tensor:
         """Mean loss in nats over a minibatch, 0-d; where gradients are on, they are accumulated in ``.grad``."""
@@ -80,14 +118,13 @@ class Bench:
 
     def minibatch_mean(self, batches: list[Batch], values: Callable[[Batch], Tensor]) -> Tensor:
         """Mean of ``values`` (one a record) over a minibatch, 0-d; gradients as in ``mean_loss``."""
-        records = sum(len(batch.labels) for batch in batches)
-        total = torch.zeros((), device=self.model.device)
+        total, records = torch.zeros((), device=self.model.device), _records(batches)
         for batch in batches:
             total += _accumulated(values(batch).sum() / records)
         return total
 
     def forget_pass(self, values: Values) -> tuple[Tensor, NDArray[np.float64]]:
-        """Mean of ``values`` (0-d) and losses (n,) of the whole forget set; gradients as in ``mean_loss``."""
+        """Mean of ``values`` (0-d) and losses (n,) of the forget set; gradients as in ``mean_loss``."""
         losses: list[Tensor] = []
 
         def scored(batch: Batch, where: slice) -> Tensor:
@@ -96,18 +133,18 @@ class Bench:
             return values(found, where)
 
         total = self.forget_mean(scored)
-        return total, torch.cat(losses).double().cpu().numpy()
+        return total, torch.cat(losses).double().cpu().numpy() if losses else np.empty(0)
 
     def forget_mean(self, values: Callable[[Batch, slice], Tensor]) -> Tensor:
-        """Mean of ``values`` (one a record) over the whole forget set, 0-d; gradients as in ``mean_loss``."""
-        total = torch.zeros((), device=self.model.device)
+        """Mean of ``values`` (one a record) over the forget set, 0-d; gradients as in ``mean_loss``."""
+        total, records = torch.zeros((), device=self.model.device), len(self._own(self.forget))
         for where, batch in self._forget_batches():
-            total += _accumulated(values(batch, where).sum() / len(self.forget))
+            total += _accumulated(values(batch, where).sum() / records)
         return total
 
     def _forget_batches(self) -> Iterator[tuple[slice, Batch]]:
-        start = 0
-        for chunk in self.forget.chunks(self.micro_batch_size):
+        start = self.ranks.share(len(self.forget)).start
+        for chunk in self._own(self.forget).chunks(self.micro_batch_size):
             yield slice(start, start + len(chunk)), self._collate(chunk)
             start += len(chunk)
 
@@ -125,8 +162,16 @@ class Bench:
         yield from self.model.trainable.items()
         yield from self.model.model.named_buffers()
 
+    def _own(self, examples: ExampleSet) -> ExampleSet:
+        """This process's part of a set."""
+        return examples if self.ranks.size == 1 else examples.part(self.ranks.share(len(examples)))
+
     def _collate(self, examples: list[Example]) -> Batch:
         return self.family.collate(examples, self.model.device)
+
+
+def _records(batches: list[Batch]) -> int:
+    return sum(len(batch.labels) for batch in batches)
 
 
 def _accumulated(loss: Tensor) -> Tensor:

@@ -65,6 +65,7 @@ class Course(ABC):
         except Cancelled:
             reason, rolled_back = "cancelled", False
         self._release()
+        self._retain = iter(())  # nobody reads ahead any more
         if rolled_back and reason == "max_steps":
             reason = "retain_budget_exhausted"
         return Run(reason, self.rows, rolled_back)
@@ -101,9 +102,9 @@ class Course(ABC):
             weight.grad = None
 
     def _minibatch(self) -> list[Batch]:
-        """The next retain minibatch, as micro-batches on the device."""
+        """This process's part of the next retain minibatch, as micro-batches on the device."""
         self._minibatches += 1
-        return self._bench.batch(next(self._retain))
+        return self._bench.shared_batch(next(self._retain))
 
     def _steps(self, report: Callable[[Row], None], checkpoint: Callable[[], None]) -> StopReason:
         while len(self.rows) < self.max_steps:
@@ -130,8 +131,7 @@ class Course(ABC):
 
     def _reason_to_stop(self) -> StopReason | None:
         """Looks at the whole sets when that is due or the target seems reached."""
-        if self._bench.cancelled():
-            raise Cancelled
+        self._bench.check_cancelled()
         step = len(self.rows)
         if self._guard.due(step) or (self._at_target() and self._guard.within_budget):
             self._guard.look(step)

@@ -35,7 +35,7 @@ from core.hamu.ledger import Cell
 from core.unlearning.batches import Example
 from core.unlearning.bench import Bench
 from core.unlearning.dials import usable_quota
-from core.unlearning.failures import Cancelled, UnlearningError
+from core.unlearning.failures import UnlearningError
 from core.unlearning.forecast import Cost, First, Kept, forecast, way_to_target
 from core.unlearning.guard import Baseline, steps_between_looks
 from core.unlearning.job import Parameters
@@ -65,6 +65,7 @@ def make_optimizer(bench: Bench, parameters: Parameters) -> HAMU:
             lr=parameters.learning_rate,
             quota_ratio=parameters.quota_ratio,
             exact_retract=True,
+            group=bench.ranks.group,
             **settings,
         )
     except ValueError as error:
@@ -96,8 +97,7 @@ def assess(bench: Bench, baseline: Baseline, parameters: Parameters, *, scoring_
     objective = ForgetObjective.matched(baseline.forget.losses, baseline.holdout.losses, bench.model.device)
     samples: list[_Sample] = []
     for examples in islice(bench.retain_batches, _BATCHES):
-        if bench.cancelled():
-            raise Cancelled
+        bench.check_cancelled()
         samples.append(_sample(optimizer, bench, objective, examples, parameters))
     optimizer.release()
     cost = Cost(
@@ -118,10 +118,8 @@ def _sample(
     dials = optimizer.param_groups[0]
     dials["quota_ratio"] = parameters.quota_ratio
     started = time.perf_counter()
-    batches = bench.batch(examples)
-    assessment = optimizer.assess(
-        retain_loss=lambda: bench.mean_loss(batches), forget_loss=lambda: bench.forget_pass(objective.values)[0]
-    )
+    batches = bench.shared_batch(examples)
+    assessment = optimizer.assess(**bench.goals(batches, objective.values))
     step = optimizer.plan(assessment)
     row = step.row()  # waits for the device
     seconds = time.perf_counter() - started

@@ -96,6 +96,8 @@ class Parameters:
     """How far from 0.5 the loss attack's AUC may end; never less than chance allows so few records. 0.5: no target."""
     max_evaluation_records: int = 10_000
     """Retain and holdout sets larger than this are evaluated on a seeded sample of this size."""
+    devices: str = "one"
+    """``one``, or ``all``: the worker divides the run among all GPUs that it was given."""
     seed: int = 0
     epochs: int = 60
     """Of ``retrain``: how often it sees the retain set. ``max_steps`` does not shorten it."""
@@ -152,9 +154,17 @@ class Job:
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:1`` …"""
     threads: int | None = None
+    """CPU threads of the run, all of its processes together; None: torch's default."""
+    processes: int | None = None
+    """Of ``devices="all"``: among how many processes the run is divided; None: one a GPU."""
     limits: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
     """What the policy overrides of the gates' margins and severities (``core.evaluation.limits``)."""
     checkpoints: Checkpointing | None = None
+
+    def halved(self) -> "Job":
+        """The same job with half as many records at a time, for want of memory."""
+        smaller = max(1, self.parameters.micro_batch_size // 2)
+        return dataclasses.replace(self, parameters=dataclasses.replace(self.parameters, micro_batch_size=smaller))
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,10 +82,7 @@ class Unlearning(Course):
         return row, self._after(kind, trials[-1])
 
     def _assess(self, batch: list[Batch], objective: ForgetObjective) -> Assessment:
-        return self._optimizer.assess(
-            retain_loss=lambda: self._bench.mean_loss(batch),
-            forget_loss=lambda: self._bench.forget_pass(objective.values)[0],
-        )
+        return self._optimizer.assess(**self._bench.goals(batch, objective.values))
 
     def _kind(self, retain_loss: float) -> Kind:
         """Repair when the retain set has suffered; after that forgetting goes on."""
@@ -122,18 +119,16 @@ class Unlearning(Course):
             if trial.kept:
                 return
 
-    @torch.no_grad()
     def _try(self, assessment: Assessment, batch: list[Batch], objective: ForgetObjective, retries: int) -> Trial:
         step = self._optimizer.apply(assessment)
-        value, losses = self._bench.forget_pass(objective.values)
-        retain_loss = float(self._bench.mean_loss(batch))
+        retain_loss, value, losses = self._bench.reached(batch, objective.values)
         before = float(assessment.forget_loss)
         dials = self._optimizer.param_groups[0]
         rate = dials["lr"]
         decision = REGION.judge(
             rate,
             promised_gain=float(step.promised_forget_gain),
-            realised_gain=float(value) - before,
+            realised_gain=value - before,
             predicted_retain_change=float(step.predicted_retain_change),
             realised_retain_change=retain_loss - float(assessment.retain_loss),
             retries=retries,
@@ -142,7 +137,7 @@ class Unlearning(Course):
         kept = decision.accepted and not self._over_ceiling(losses)
         if decision.accepted and not kept:
             decision = replace(decision, learning_rate=REGION.bounded(rate * REGION.shrink))
-        return Trial(step, decision, kept, dials["quota_ratio"], losses, retain_loss, float(value) - before)
+        return Trial(step, decision, kept, dials["quota_ratio"], losses, retain_loss, value - before)
 
     def _over_ceiling(self, losses: NDArray[np.float64]) -> bool:
         """Whether a step rose above the ceiling; below where it started it may end up anywhere."""

@@ -12,7 +12,6 @@ from core.hamu.baselines.gradients import shortened
 from core.unlearning.bench import Bench
 from core.unlearning.checkpoint import State
 from core.unlearning.course import Course
-from core.unlearning.failures import Cancelled
 from core.unlearning.guard import Baseline
 from core.unlearning.job import Parameters, StopReason
 from core.unlearning.ledger import Row, peer_row
@@ -61,8 +60,7 @@ class PeerCourse(Course):
         """A method with its own number of steps is looked at only when it has taken them all."""
         if self._peer.steps is None:
             return super()._reason_to_stop()
-        if self._bench.cancelled():
-            raise Cancelled
+        self._bench.check_cancelled()
         if len(self.rows) < self._peer.steps:
             return None
         self._guard.look(len(self.rows))

@@ -16,6 +16,7 @@ import torch
 from core.unlearning import hardness
 from core.unlearning.batches import ExampleSet, Family, RetainBatches
 from core.unlearning.bench import Bench
+from core.unlearning.cache import ExampleCache
 from core.unlearning.course import Course, Run
 from core.unlearning.failures import Cancelled, UnlearningError
 from core.unlearning.guard import Baseline
@@ -26,6 +27,7 @@ from core.unlearning.loop import Unlearning
 from core.unlearning.models import LoadedModel, end_token, load_model, load_tokenizer, max_tokens
 from core.unlearning.panel import Extras, Panel
 from core.unlearning.peer_course import PeerCourse
+from core.unlearning.ranks import Ranks
 from core.unlearning.records import Dataset
 from core.unlearning.reference import check_reference
 from core.unlearning.resuming import Checkpoints, Resuming, identity
@@ -45,11 +47,12 @@ class _Folders:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Where progress goes, whether to go on, and from where."""
+    """Where progress goes, whether to go on, from where, and with whom."""
 
     report: Callable[[Progress], None]
     cancelled: Callable[[], bool]
     checkpoints: Checkpoints | None
+    ranks: Ranks
 
 
 @dataclass(slots=True)
@@ -75,6 +78,7 @@ def run_job(
     report: Callable[[Progress], None],
     cancelled: Callable[[], bool],
     checkpoints: Checkpoints | None = None,
+    ranks: Ranks | None = None,
 ) -> Outcome:
     """Unlearn (or, with ``mode="assess"``, only measure) and write the new model folder into ``output_dir``.
 
@@ -82,17 +86,20 @@ def run_job(
     known failure is in the outcome; a cancelled run ends with ``stop_reason="cancelled"`` and writes nothing. When
     memory runs out the job is tried once more with half as many records at a time. With ``checkpoints`` the run goes
     on from the newest of this job, reporting the steps behind it once more, and is put away on its own way.
+
+    With ``ranks`` this process does its part of the job; all of them give the same arguments, and only what the first
+    one returns and writes counts. When memory runs out on one of them, nothing is tried again here.
     """
     folders = _Folders(model_dir, dataset_files, selection, output_dir)
-    line = _Line(report, cancelled, checkpoints)
+    line = _Line(report, cancelled, checkpoints, ranks or Ranks())
     try:
         try:
             return _run(job, folders, line)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error) or line.ranks.size > 1:
                 raise
         gc.collect()
-        return _run(_halved(job), folders, line)
+        return _run(job.halved(), folders, line)
     except Cancelled:
         return Outcome(stop_reason="cancelled")
     except UnlearningError as error:
@@ -116,17 +123,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def _halved(job: Job) -> Job:
-    smaller = max(1, job.parameters.micro_batch_size // 2)
-    return replace(job, parameters=replace(job.parameters, micro_batch_size=smaller))
-
-
 def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
     clock = _Clock()
     with clock.time("load_s"):
         bench, extras, selection = _prepare(job, folders, line)
     outcome = Outcome(
-        worker=_worker(bench.model.device),
+        worker=_worker(bench.model.device, line.ranks),
         timings=clock.timings,
         forget_records=len(selection.forget),
         retain_records=len(selection.retain),
@@ -146,6 +148,9 @@ def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
         run = _unlearn(job, panel.bench, selection, panel.baseline, line)
     if run.stop_reason == "cancelled":
         raise Cancelled
+    if not line.ranks.leads:
+        return outcome
+    bench.ranks = panel.bench.ranks = Ranks()  # the others are done
     line.report(Progress(phase="evaluating"))
     with clock.time("evaluate_s"):
         evidence = panel.close(run)
@@ -178,25 +183,30 @@ def _prepare(job: Job, folders: _Folders, line: _Line) -> tuple[Bench, Extras, S
     family = _family(job, model)
     check_reference(model, parameters)
     dataset = Dataset(job.dataset, folders.dataset, family.columns)
+    cache = ExampleCache(folders.selection.parent)
 
     def measured(name: str) -> ExampleSet:
         places = getattr(selection, name)
-        return ExampleSet(dataset, family, places.sample(parameters.max_evaluation_records, seed=parameters.seed))
+        sample = places.sample(parameters.max_evaluation_records, seed=parameters.seed)
+        return ExampleSet(dataset, family, sample, cache=cache)
 
-    batches = RetainBatches(dataset, family, selection.retain, batch_size=parameters.batch_size, seed=parameters.seed)
+    batches = RetainBatches(
+        dataset, family, selection.retain, batch_size=parameters.batch_size, seed=parameters.seed, cache=cache
+    )
     holdout = measured("holdout")
     bench = Bench(
         model=model,
         family=family,
-        forget=ExampleSet(dataset, family, selection.forget),
+        forget=ExampleSet(dataset, family, selection.forget, cache=cache),
         retain=measured("retain"),
         holdout=holdout,
         retain_batches=batches,
         micro_batch_size=parameters.micro_batch_size,
         cancelled=line.cancelled,
+        ranks=line.ranks,
     )
     variants = _variants(job, folders, family, selection)
-    earlier = {run: ExampleSet(dataset, family, places) for run, places in by_run(selection).items()}
+    earlier = {run: ExampleSet(dataset, family, places, cache=cache) for run, places in by_run(selection).items()}
     return bench, Extras(holdout, selection.forget_ids, variants, earlier), selection
 
 
@@ -240,15 +250,24 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _worker(device: torch.device) -> dict[str, Any]:
+def _worker(device: torch.device, ranks: Ranks) -> dict[str, Any]:
     name = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "cpu"
-    return {"device": name, "torch": torch.__version__, "threads": torch.get_num_threads()}
+    return {
+        "device": name,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        **({"processes": ranks.size} if ranks.size > 1 else {}),
+    }
 
 
 def _unlearn(job: Job, bench: Bench, selection: Selection, baseline: Baseline, line: _Line) -> Run:
     course = _course(job, bench, baseline)
     resuming = Resuming(course, line.checkpoints, identity(job, selection)) if line.checkpoints else None
     behind = resuming.resume() if resuming else 0
+    if len(set(bench.ranks.gather([behind]))) > 1:
+        message = "The processes of the run did not find the same checkpoint in the object store."
+        raise UnlearningError("checkpoints_differ", message, retryable=True)
     limit, started = course.max_steps, time.perf_counter()
 
     def progress(step: int, row: Row | None = None) -> Progress:

@@ -142,6 +142,19 @@ def may_call(address: str, rules: Rules) -> bool:
     return all(_open(one, rules) for one in _embedded(parsed))
 
 
+def never_called(host: str) -> bool:
+    """Whether ``host`` is a literal address, in any spelling, that no setting opens: link-local, metadata and such."""
+    name = host.strip("[]").partition("%")[0].rstrip(".")
+    try:
+        parsed = ipaddress.ip_address(name)
+    except ValueError:
+        try:
+            parsed = ipaddress.ip_address(socket.inet_ntoa(socket.inet_aton(name)))  # decimal, octal, hex, shortened
+        except (OSError, ValueError):
+            return False
+    return any(one in network for one in _embedded(parsed) for network in _NEVER)
+
+
 def _open(address: Address, rules: Rules) -> bool:
     if any(address in network for network in _NEVER):
         return False

@@ -1,5 +1,6 @@
 """Every type of event there is, with the shape of its ``data``."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,6 +12,7 @@ API_VERSION: Final = "v1"
 _TEXT: Final = {"type": "string"}
 _TIME: Final = {"type": "string", "format": "date-time"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
+_SHARE: Final = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 _NUMBER_OR_NULL: Final = {"type": ["integer", "null"]}
 _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
@@ -58,6 +60,7 @@ class EventType:
 
 _REQUEST: Final = "del_01k9d3v6m2q8r4t6w8y0a2c4e6"
 _RUN: Final = "run_01k9d3v6m2q8r4t6w8y0a2c4e6"
+_CERTIFICATE: Final = "crt_01k9d3v6m2q8r4t6w8y0a2c4e6"
 _ASSESSMENT: Final = "hrd_01k9d3v6m2q8r4t6w8y0a2c4e6"
 
 
@@ -76,6 +79,15 @@ def _of_request(name: str, happened: str, status: str) -> EventType:
             "url": _TEXT,
         },
         {"id": _REQUEST, "status": status, "external_id": "PRIV-1042", "record_count": 12, "sequence": 3},
+    )
+
+
+def _of_deadline(name: str, happened: str, example: Mapping[str, Any], **required: Any) -> EventType:
+    kind = _of_request(name, happened, "in_progress")
+    return dataclasses.replace(
+        kind,
+        required={**kind.required, "due_at": _TIME, **required},
+        example={**kind.example, "due_at": "2031-04-01T11:12:40.120Z", **example},
     )
 
 
@@ -123,6 +135,39 @@ def _of_version(name: str, happened: str, state: str) -> EventType:
     )
 
 
+def _of_evidence(kind: str, description: str, verdict: str) -> EventType:
+    return EventType(
+        f"{kind}.issued",
+        f"A {kind} was issued",
+        description,
+        {"id": _TEXT, "run_id": _TEXT, "model": _TEXT},
+        {
+            "published_version": _NUMBER_OR_NULL,
+            "verdict": _TEXT_OR_NULL,
+            "deletion_request_ids": _TEXTS,
+            "url": _TEXT,
+        },
+        {"id": _CERTIFICATE, "run_id": _RUN, "model": "digits-classifier", "published_version": 2, "verdict": verdict},
+    )
+
+
+def _of_subject_request(name: str, happened: str, more: Mapping[str, Any], example: Mapping[str, Any]) -> EventType:
+    return EventType(
+        f"opendsr_request.{name}",
+        f"An OpenDSR request {happened}",
+        "For the operators of this service; the controller hears of its requests by its own callbacks.",
+        {"id": _TEXT, "subject_request_id": _TEXT, "status": _TEXT, "sequence": _COUNT},
+        more,
+        {
+            "id": "dsr_01k9d3v6m2q8r4t6w8y0a2c4e6",
+            "subject_request_id": "0d1f5a52-6a0e-4b39-9b0a-3c1c4f1f7f10",
+            "status": "in_progress",
+            "sequence": 5,
+            **example,
+        },
+    )
+
+
 CATALOGUE: Final = (
     _of_request("created", "was accepted", "pending"),
     _of_request("started", "is being worked on", "in_progress"),
@@ -130,6 +175,11 @@ CATALOGUE: Final = (
     _of_request("completed", "is done: every model has forgotten", "completed"),
     _of_request("cancelled", "was cancelled", "cancelled"),
     _of_request("failed", "failed", "failed"),
+    _of_deadline("deadline_approaching", "has used up a share of its term", {"share": 0.8}, share=_SHARE),
+    _of_deadline("overdue", "is still open although its deadline is over", {}),
+    _of_deadline(
+        "extended", "has a later deadline", {"due_at_before": "2031-02-01T11:12:40.120Z"}, due_at_before=_TIME
+    ),
     _of_run("started", "has begun", "preparing"),
     _of_run("needs_review", "waits for a person's decision", "needs_review"),
     _of_run("succeeded", "succeeded", "succeeded"),
@@ -140,6 +190,24 @@ CATALOGUE: Final = (
     _of_assessment("cancelled", "was cancelled", "cancelled"),
     _of_version("published", "was published", "active"),
     _of_version("retired", "was superseded", "retired"),
+    _of_evidence(
+        "certificate", "Fetch it by its id: signed evidence of a run that published after a good verdict.", "passed"
+    ),
+    _of_evidence(
+        "report", "Fetch it as a certificate: signed evidence of a run, which certifies no success.", "inconclusive"
+    ),
+    _of_subject_request(
+        "needs_attention",
+        "cannot be finished without a person",
+        {"reason": _TEXT_OR_NULL},
+        {"reason": "waiting_for_review"},
+    ),
+    _of_subject_request(
+        "callback_failed",
+        "has a callback that could not be delivered: tell the controller by another way",
+        {"event_id": _TEXT, "outcome": _TEXT},
+        {"event_id": "evt_01k9d3v6m2q8r4t6w8y0a2c4e6", "outcome": "exhausted"},
+    ),
     EventType(
         "webhook_endpoint.disabled",
         "Another webhook endpoint was disabled",

@@ -61,6 +61,7 @@ class Service:
             "UNLEARN_STORE__SECRET_ACCESS_KEY": self.s3.secret_access_key.get_secret_value(),
             "UNLEARN_API__PORT": str(self.port),
             "UNLEARN_WORKER__THREADS": "1",
+            "UNLEARN_WORKER__PROCESSES": "2",
             "UNLEARN_WORKER__LEASE_TTL_S": "4",
             "UNLEARN_WORKER__HEARTBEAT_S": "1",
             "UNLEARN_WORKER__POLL_S": "1",
@@ -134,6 +135,13 @@ class Service:
             return None
         return None
 
+    def run_ranks(self) -> list[psutil.Process]:
+        """The processes that the run at work is divided among, if it is."""
+        child = self.run_child()
+        if child is None:
+            return []
+        return [rank for rank in child.children() if "worker.rank" in " ".join(rank.cmdline())]
+
     def wait_ready(self) -> None:
         """Until the API says that database, broker and object store answer."""
 
@@ -171,6 +179,11 @@ class Customer:
         """The JSON answer of a POST that must end with ``expect``."""
         answer = self.http.post(path, json=body, headers=headers)
         assert answer.status_code == expect, f"POST {path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        answer = self.http.put(path, json=body)
+        assert answer.is_success, answer.text
         return answer.json()
 
     def get(self, path: str) -> dict[str, Any]:

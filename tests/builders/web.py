@@ -1,9 +1,14 @@
 """The web application in process, on a real database, and callers of it."""
 
 import asyncio
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +17,7 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from core.access import service as access
+from core.platform import self_signed
 from core.platform.clock import utc_now
 from core.platform.database import transaction
 from core.platform.objects import MemoryStore
@@ -21,9 +27,23 @@ from core.platform.settings import Settings
 SECRET = "test-secret-of-more-than-32-characters"
 
 
+DOMAIN = "opendsr.unlearn.example"
+
+
+@functools.cache
+def opendsr_pair() -> self_signed.Pair:
+    """A certificate for ``DOMAIN`` and its key; small, because large ones take long to make."""
+    folder = tempfile.mkdtemp(prefix="unlearn-test-pair-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return self_signed.pair(Path(folder), DOMAIN, bits=2048)
+
+
 def settings(**sections: Any) -> Settings:
-    """Settings for tests: a secret, and whatever is given."""
-    return Settings.model_validate({"secret": SECRET, "log_level": "error", **sections})
+    """Settings for tests: a secret, a pair for OpenDSR, and whatever is given."""
+    pair = opendsr_pair()
+    files = {"certificate_file": pair.certificate_file, "private_key_file": pair.private_key_file}
+    opendsr = {"processor_domain": DOMAIN, **files, **sections.pop("opendsr", {})}
+    return Settings.model_validate({"secret": SECRET, "log_level": "error", "opendsr": opendsr, **sections})
 
 
 def keyring() -> Keyring:

@@ -20,20 +20,32 @@ pytestmark = pytest.mark.faults
 
 
 def _kill_child(service: Service, run_id: str) -> None:
-    """As soon as it has put the run away; it is held still while we look."""
-    store = open_store(Settings.model_validate({"store": service.s3}))
     child = service.run_child()
     assert child is not None
+    _kill_when_put_away(service, run_id, child)
+
+
+def _kill_rank(service: Service, run_id: str) -> None:
+    ranks = service.run_ranks()
+    assert len(ranks) == 2
+    _kill_when_put_away(service, run_id, ranks[1])
+    gone, alive = psutil.wait_procs(ranks, timeout=20)
+    assert len(gone) == 2, f"a process outlived the one it worked with: {alive}"
+
+
+def _kill_when_put_away(service: Service, run_id: str, process: psutil.Process) -> None:
+    """As soon as the run has been put away; the process is held still while we look."""
+    store = open_store(Settings.model_validate({"store": service.s3}))
 
     def put_away() -> bool:
-        child.suspend()
+        process.suspend()
         if any(info.uri.endswith("/manifest.json") for info in store.list(store.uri(f"checkpoints/{run_id}/"))):
             return True
-        child.resume()
+        process.resume()
         return False
 
     wait_until(put_away, what="a checkpoint")
-    child.kill()
+    process.kill()
 
 
 def _kill_worker(service: Service, _run_id: str) -> None:
@@ -75,17 +87,19 @@ def _check_resumed(service: Service, run_id: str, *, steps: int) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("kill", [_kill_child, _kill_worker, _kill_loops], ids=["child", "worker", "loops"])
-def test_a_killed_process_neither_loses_nor_repeats_a_run(
-    service: Service, digits: Built, kill: Callable[[Service, str], None]
-) -> None:
-    customer = service.customer(f"kill-{kill.__name__.strip('_').replace('_', '-')}")
+KILLS = {"child": _kill_child, "rank": _kill_rank, "worker": _kill_worker, "loops": _kill_loops}
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_a_killed_process_neither_loses_nor_repeats_a_run(service: Service, digits: Built, name: str) -> None:
+    customer = service.customer(f"kill-{name}")
     customer.register("digits", digits)
-    body = {"model": "digits", "subject_ids": ["writer-03"]}
+    customer.put("/v1/policies/kill", {"parameters": {"devices": "all" if name == "rank" else "one"}})
+    body = {"model": "digits", "subject_ids": ["writer-03"], "policy": "kill"}
     request = customer.post("/v1/deletion-requests", body, expect=202)
 
     run = wait_until(_run_under_way(customer, request["id"]), timeout_s=120, what="a run at work")
-    kill(service, run["id"])
+    KILLS[name](service, run["id"])
 
     ended = customer.wait_request(request["id"])
     assert ended["status"] == "completed", customer.get(f"/v1/runs/{run['id']}")
@@ -95,7 +109,7 @@ def test_a_killed_process_neither_loses_nor_repeats_a_run(
     assert customer.get("/v1/models/digits/versions/latest")["run_id"] == run["id"]
     ledger = customer.get(f"/v1/runs/{run['id']}/steps")["data"]
     assert [row["step"] for row in ledger] == list(range(1, len(ledger) + 1))
-    if kill is _kill_child:
+    if name in ("child", "rank"):
         _check_resumed(service, run["id"], steps=len(ledger))
     for version in versions:
         for file in customer.get(f"/v1/models/digits/versions/{version['version']}")["files"]:

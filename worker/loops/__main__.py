@@ -10,6 +10,8 @@ from functools import partial
 
 import structlog
 
+from core.opendsr.profile import Profile
+from core.opendsr.signing import open_signer
 from core.platform import embedded, logging
 from core.platform.database import open_engine
 from core.platform.objects import open_store
@@ -17,13 +19,24 @@ from core.platform.secrets import Keyring
 from core.platform.settings import Settings
 from core.webhooks.service import fan_out
 from worker.app import make_app
-from worker.loops import indexer, planner, reaper, relay, sweeper, webhook_sender
+from worker.loops import (
+    certifier,
+    deadlines,
+    indexer,
+    opendsr,
+    planner,
+    reaper,
+    relay,
+    sender_pool,
+    sweeper,
+    webhook_sender,
+)
 from worker.loops.turning import keep_turning
 
 log = structlog.get_logger()
 
-_CONNECTIONS = 12
-"""One for each loop and some for the threads that send webhooks."""
+_CONNECTIONS = 16
+"""One for each loop and some for the threads that send webhooks and callbacks."""
 
 
 def main() -> None:
@@ -53,7 +66,9 @@ def _loops(settings: Settings, stop: threading.Event) -> dict[str, Callable[[], 
         "relay-tasks": (partial(relay.turn_tasks, engine, relay.task_sender(make_app(settings))), poll_s),
         "relay-events": (partial(relay.turn_events, engine, fan_out), poll_s),
         "planner": (partial(planner.turn, engine), poll_s),
+        "deadlines": (partial(deadlines.turn, engine), poll_s),
         "reaper": (partial(reaper.turn, engine, settings.worker), poll_s),
+        "certifier": (partial(certifier.turn, engine, keyring, settings.public_url), poll_s),
         "indexer": (partial(indexer.turn, engine, store, keyring, settings), poll_s),
         "sweeper": (partial(sweeper.turn, engine, store, settings.loops), sweep_s),
     }
@@ -61,7 +76,13 @@ def _loops(settings: Settings, stop: threading.Event) -> dict[str, Callable[[], 
     loops: dict[str, Callable[[], None]] = {
         name: partial(keep_turning, name, turn, pause_s=pause_s, stop=stop) for name, (turn, pause_s) in turns.items()
     }
-    loops["webhook-sender"] = partial(webhook_sender.run, sender, stop.wait, poll_s=poll_s)
+    loops["webhook-sender"] = partial(sender_pool.run, sender, stop.wait, poll_s=poll_s)
+    signer = open_signer(settings)
+    if signer is not None:
+        callbacks = opendsr.CallbackSender(engine, settings, signer)
+        follow = partial(opendsr.turn, engine, Profile.of(settings))
+        loops["opendsr"] = partial(keep_turning, "opendsr", follow, pause_s=poll_s, stop=stop)
+        loops["opendsr-callbacks"] = partial(sender_pool.run, callbacks, stop.wait, poll_s=poll_s)
     return loops
 
 

@@ -6,6 +6,7 @@ import structlog
 from sqlalchemy import Engine, delete
 
 from core.access import idempotency
+from core.opendsr import service as opendsr
 from core.platform.clock import Clock, utc_now
 from core.platform.database import transaction
 from core.platform.objects import ObjectStore
@@ -40,6 +41,7 @@ def _sweep_rows(engine: Engine, _store: ObjectStore, _settings: LoopSettings, cl
         idempotency.expire(tx, at=clock())
         webhooks.expire(tx, at=clock())
         Runs(tx).drop_old_scores()
+        opendsr.expire(tx, at=clock())
 
 
 def _sweep_checkpoints(engine: Engine, store: ObjectStore, _settings: LoopSettings, _clock: Clock) -> None:

@@ -26,7 +26,7 @@ HARDNESS = {
     "cosine_spread": 0.1,
     "forget_capacity": 0.8,
     "free_capacity": 0.7,
-    "layers": [{"name": "w", "kappa": 0.1, "cosine": 0.3}],
+    "layers": [{"name": "w", "kappa": 0.1, "cosine": 0.3, "retain_norm": 1.0, "forget_norm": 2.0}],
     "forecast": {"steps": {"low": 1, "expected": 2, "high": 3}, "seconds": GUESS, "retain_loss_change": GUESS},
     "a field of a newer worker": 1,
 }
@@ -81,6 +81,17 @@ def test_an_assessment_is_accepted_polled_and_read(acme: Web) -> None:
     )
     assert ended.json()["metrics"] == {"membership_auc": 0.9}
     assert "a field of a newer worker" not in result
+
+
+def test_the_layers_of_an_assessment_are_drawn_once_it_has_ended(acme: Web) -> None:
+    path = f"{PATH}/{submit(acme)['id']}/plots/layers.svg"
+    early = acme.get(path)
+    assert (early.status_code, early.json()["code"]) == (409, "nothing_to_plot")
+    work(acme)
+    drawn = acme.get(path)
+    assert (drawn.status_code, "<svg" in drawn.text) == (200, True)
+    assert acme.get(path, headers={"If-None-Match": drawn.headers["ETag"]}).status_code == 304
+    assert acme.customer("other").get(path).status_code == 404
 
 
 def test_the_same_key_does_it_once(acme: Web) -> None:

@@ -128,9 +128,30 @@ def test_a_run_shows_its_verdict_and_the_records_behind_it(acme: Web, lease: Lea
     assert table == ["record_id,loss_before,loss_after", "r-0,0.01,1.0", "r-1,0.01,2.0", "r-2,0.01,3.0"]
 
 
+def test_a_plot_is_drawn_from_the_ledger_and_need_not_be_sent_twice(acme: Web, lease: Lease) -> None:
+    path = f"/v1/runs/{lease.row_id}/plots/losses.svg"
+    early = acme.get(path)
+    assert (early.status_code, early.json()["code"]) == (409, "nothing_to_plot")
+    steps = [{"step": 1, "forget_loss": 0.1, "forget_loss_after": 0.4, "retain_loss_after": 0.2}]
+    with transaction(acme.engine) as tx:
+        service.record(tx, lease=lease, latest=Progress("unlearning"), steps=steps, ttl_s=60, at=AT)
+    answer = acme.get(path)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"].startswith("image/svg+xml")
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"  # its styles, no script
+    assert "<svg" in answer.text
+    again = acme.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    other = acme.get(path.replace("losses", "hardness"))
+    assert (other.status_code, other.json()["code"]) == (409, "nothing_to_plot")
+    unknown = acme.get(path.replace("losses", "nonsense"))
+    assert (unknown.status_code, unknown.json()["errors"][0]["parameter"]) == (422, "plot")
+
+
 def test_runs_of_others_are_not_found(acme: Web, lease: Lease) -> None:
     other = acme.customer("other")
-    for path in ("", "/steps", "/records", "/events"):
+    for path in ("", "/steps", "/records", "/events", "/plots/losses.svg"):
         assert other.get(f"/v1/runs/{lease.row_id}{path}").status_code == 404
     assert other.post(f"/v1/runs/{lease.row_id}/cancel").status_code == 404
     reader = acme.customer("acme", ["runs:read"])

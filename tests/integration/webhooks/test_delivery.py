@@ -19,7 +19,8 @@ from core.webhooks.service import expire, fan_out
 from tests.builders.receiver import Received, Receiver, Reply
 from tests.builders.waiting import wait_until
 from tests.builders.web import Clock, Web, keyring, settings, web
-from worker.loops.webhook_sender import EACH_ENDPOINT, WebhookSender, run, send_due
+from worker.loops.sender_pool import EACH_RECEIVER, run
+from worker.loops.webhook_sender import WebhookSender, send_due
 
 pytestmark = pytest.mark.integration
 
@@ -312,7 +313,7 @@ def test_a_slow_endpoint_takes_few_threads_and_holds_up_nobody(scene: Scene) -> 
             assert release.wait(30)
         return Answer(204, None, 1)
 
-    for _ in range(3 * EACH_ENDPOINT):
+    for _ in range(3 * EACH_RECEIVER):
         scene.happens()
     with WebhookSender(scene.engine, scene.settings, keyring(), http, scene.clock) as sender:
 
@@ -321,7 +322,7 @@ def test_a_slow_endpoint_takes_few_threads_and_holds_up_nobody(scene: Scene) -> 
             return {row["status"] for row in scene.deliveries(quick["id"])} == {"delivered"}
 
         wait_until(all_quick_are_delivered, what="the quick endpoint's messages")
-        assert sum(url.endswith(":2001/") for url in calls) == EACH_ENDPOINT
+        assert sum(url.endswith(":2001/") for url in calls) == EACH_RECEIVER
         release.set()
     scene.send(http)
     assert {row["status"] for row in scene.deliveries(slow["id"])} == {"delivered"}

@@ -337,3 +337,67 @@ def test_quotes_are_listed_with_their_verdicts(service: Fake, unlearn: Unlearn) 
     result = unlearn("assessments", "list", "--model", "m")
     assert result.exit_code == 0, result.output
     assert "hard" in result.stdout
+
+
+def test_a_plot_goes_to_a_file_or_to_standard_output(service: Fake, unlearn: Unlearn, tmp_path: Path) -> None:
+    service.on("GET /v1/runs/run_1/plots/losses.svg", httpx.Response(200, text="<svg>κ</svg>"))
+    service.on("GET /v1/hardness-assessments/hrd_1/plots/layers.svg", httpx.Response(200, text="<svg/>"))
+    target = tmp_path / "losses.svg"
+    assert unlearn("runs", "plot", "run_1", "losses", "--output", str(target)).exit_code == 0
+    assert target.read_text(encoding="utf-8") == "<svg>κ</svg>"
+    assert unlearn("assessments", "plot", "hrd_1").stdout == "<svg/>\n"
+    missing = unlearn("runs", "plot", "run_1", "losses", "--output", str(tmp_path / "none" / "x.svg"))
+    assert (missing.exit_code, "cannot write" in missing.output) == (1, True)
+    unknown = unlearn("runs", "plot", "run_1", "loss")
+    assert (unknown.exit_code, "losses" in unknown.output) == (1, True)
+
+
+def test_certificates_are_listed_shown_in_each_form_and_proven(service: Fake, unlearn: Unlearn) -> None:
+    row = {"id": "crt_1", "kind": "report", "verdict": "inconclusive", "model": "m", "run_id": "run_1"}
+    claims = {"statement": "This report certifies nothing.", "verdict_reasons": ["Too few records."]}
+    service.on("GET /v1/certificates", ok({"data": [row], "next_cursor": None, "has_more": False}))
+    service.on("GET /v1/certificates/crt_1", ok({**row, "claims": claims, "jws": "a.b.c"}))
+    service.on("GET /v1/certificates/crt_1/proof", ok({"record_id": "r-1"}))
+    assert "crt_1" in unlearn("certificates", "list", "--run", "run_1").stdout
+    assert service.seen[-1].url.params["run"] == "run_1"
+    shown = unlearn("certificates", "get", "crt_1").stdout
+    assert "certifies nothing" in shown
+    assert "Too few records." in shown
+    assert "a.b.c" not in shown
+    assert json.loads(unlearn("certificates", "prove", "crt_1", "--record", "r-1").stdout) == {"record_id": "r-1"}
+    service.on("GET /v1/certificates/crt_1", httpx.Response(200, text="a.b.c"))
+    assert unlearn("certificates", "get", "crt_1", "--jws").stdout == "a.b.c\n"
+    assert service.seen[-1].headers["Accept"] == "application/jose"
+
+
+def test_keys_that_cannot_be_read_are_told_of(service: Fake, unlearn: Unlearn, tmp_path: Path) -> None:
+    (tmp_path / "c").write_text("a.b.c")
+    for jwks, words in ((str(tmp_path / "none"), "cannot read"), (str(tmp_path / "c"), "is not JSON")):
+        result = unlearn("certificates", "verify", str(tmp_path / "c"), "--jwks", jwks)
+        assert result.exit_code == 1
+        assert words in result.output
+
+
+def test_extending_sends_the_reason(service: Fake, unlearn: Unlearn) -> None:
+    service.on("POST /v1/deletion-requests/del_1/extend", ok(REQUEST))
+    result = unlearn("requests", "extend", "del_1", "--reason", "three models")
+    assert result.exit_code == 0, result.output
+    assert service.sent("POST /v1/deletion-requests/del_1/extend") == [{"reason": "three models"}]
+
+
+def test_the_compliance_report_as_table_and_file(service: Fake, unlearn: Unlearn, tmp_path: Path) -> None:
+    times = {"complete": {"count": 1, "median_s": 172_800.0, "p95_s": 864_000.0}}
+    outcomes = {"pending": 2, "in_progress": 1, "needs_review": 0, "completed": 7}
+    group = {
+        "requests": 10, "outcomes": outcomes, "on_time": 6, "late": 1, "times": times,
+        "open_by_time_left": {"overdue": 1},
+    }  # fmt: skip
+    report = {"from": "a", "to": "b", "generated_at": "c", "total": group, "regulations": {}, "overdue": ["del_9"]}
+    service.on("GET /v1/reports/compliance", ok(report), httpx.Response(200, content=b"id\r\n"))
+    shown = unlearn("reports", "compliance", "--from", "2027-01-01T00:00:00Z")
+    assert shown.exit_code == 0, shown.output
+    assert shown.output.splitlines()[-2].split() == ["total", "10", "7", "6", "1", "3", "1", "2", "10"]
+    assert "del_9" in shown.output
+    assert unlearn("reports", "compliance", "--csv", str(tmp_path / "r.csv")).exit_code == 0
+    assert (tmp_path / "r.csv").read_bytes() == b"id\r\n"
+    assert [dict(sent.url.params) for sent in service.seen] == [{"from": "2027-01-01T00:00:00Z"}, {"format": "csv"}]

@@ -40,6 +40,14 @@ def test_every_setting_of_a_run_has_a_rule() -> None:
         assert [problem.pointer for problem in refused.value.problems] == [f"/parameters/{one.name}"]
 
 
+def test_only_hamu_can_be_divided_among_devices() -> None:
+    assert from_json({"parameters": {"devices": "all"}}).parameters.devices == "all"
+    assert from_json({"parameters": {"devices": "one", "method": "npo"}}).parameters.method == "npo"
+    with pytest.raises(InvalidInput) as refused:
+        from_json({"parameters": {"devices": "all", "method": "npo"}})
+    assert [problem.pointer for problem in refused.value.problems] == ["/parameters/devices"]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_can_be_chosen(method: str) -> None:
     assert from_json({"parameters": {"method": method}}).parameters.method == method

@@ -27,16 +27,17 @@ child = Child((sys.executable, "-c", sys.argv[2]), Path(sys.argv[1]), os.environ
 time.sleep(60)
 """
 CHILD = """
-import subprocess, sys
+import subprocess, sys, threading
 from pathlib import Path
-from worker.child import _end_with_supervisor
+from worker.reports import end_with_input
 folder = Path(sys.argv[1])
 (folder / "data").write_text("personal")
 other = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL)
 partial = folder.parent / "pid.partial"
 partial.write_text(str(other.pid))
 partial.rename(folder.parent / "pid")
-_end_with_supervisor(folder)
+end_with_input(folder)
+threading.Event().wait()
 """
 
 

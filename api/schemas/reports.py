@@ -1,0 +1,150 @@
+"""Reports on the wire."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, Self
+
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
+
+from api.schemas.common import Time, WireOut
+from core.deletions.reports import MOST_OVERDUE, Compliance
+from core.deletions.tables import DeletionRequest
+from core.platform.clock import rfc3339
+
+_GROUP: JsonDict = {
+    "requests": 41,
+    "outcomes": {
+        "pending": 2,
+        "in_progress": 1,
+        "needs_review": 0,
+        "completed": 37,
+        "failed": 0,
+        "cancelled": 1,
+    },
+    "on_time": 37,
+    "late": 0,
+    "extended": 1,
+    "times": {
+        "confirm": {"count": 41, "median_s": 3600.0, "p95_s": 86400.0},
+        "start": {"count": 38, "median_s": 90000.0, "p95_s": 604800.0},
+        "complete": {"count": 37, "median_s": 90900.0, "p95_s": 605100.0},
+        "purge": {"count": 0, "median_s": None, "p95_s": None},
+    },
+    "open_by_time_left": {
+        "overdue": 0,
+        "under_1_day": 0,
+        "under_7_days": 1,
+        "under_30_days": 2,
+        "30_days_or_more": 0,
+        "no_deadline": 0,
+    },
+}
+_REPORT: JsonDict = {
+    "from": "2031-01-01T00:00:00.000Z",
+    "to": "2031-04-01T00:00:00.000Z",
+    "generated_at": "2031-04-02T08:00:00.000Z",
+    "total": _GROUP,
+    "regulations": {"gdpr": _GROUP},
+    "overdue": [],
+    "overdue_cut_off": False,
+}
+
+
+class LastedOut(WireOut):
+    """Seconds from receipt, of the requests that have come so far."""
+
+    count: int
+    median_s: float | None
+    p95_s: float | None
+
+
+class GroupOut(WireOut):
+    """Requests under one regulation."""
+
+    requests: int
+    outcomes: dict[str, int] = Field(description="how many are in which state")
+    on_time: int = Field(description="completed by their deadline")
+    late: int = Field(description="completed after it")
+    extended: int
+    times: dict[str, LastedOut] = Field(description="from receipt to `confirm`, `start`, `complete` and `purge`")
+    open_by_time_left: dict[str, int] = Field(description="open requests by what is left until their deadline")
+
+
+class ComplianceOut(WireOut):
+    """How deadlines were kept for the requests received in a period, as they stand now."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_REPORT]})
+
+    from_: Time = Field(alias="from")
+    to: Time
+    generated_at: Time
+    total: GroupOut
+    regulations: dict[str, GroupOut] = Field(description="by regulation; `none`: under none")
+    overdue: list[str] = Field(
+        description=f"open requests past their deadline, the longest first; at most {MOST_OVERDUE:,}, the CSV has all"
+    )
+    overdue_cut_off: bool
+
+    @classmethod
+    def of(cls, found: Compliance) -> Self:
+        """From the report."""
+        period = {"from": found.period.start, "to": found.period.end, "generated_at": found.period.now}
+        return cls.model_validate(
+            {
+                **period,
+                "total": found.total,
+                "regulations": found.regulations,
+                "overdue": found.overdue,
+                "overdue_cut_off": found.overdue_cut_off,
+            }
+        )
+
+
+COLUMNS: Final = (
+    "id",
+    "external_id",
+    "regulation",
+    "reason",
+    "status",
+    "kept",
+    "received_at",
+    "confirmed_at",
+    "started_at",
+    "completed_at",
+    "old_copies_purged_at",
+    "due_at",
+    "extended_at",
+    "record_count",
+)
+"""The columns of the CSV. ``kept``: on_time, late, open, overdue, or empty when nothing was promised."""
+
+
+def line_of(row: DeletionRequest, now: datetime) -> Sequence[Any]:
+    """A request as a line of the CSV."""
+    completed = row.finished_at if row.status == "completed" else None
+    moments = (row.received_at, row.created_at, row.started_at, completed, row.old_copies_purged_at)
+    return (
+        row.id,
+        row.external_id,
+        row.regulation,
+        row.reason,
+        row.status,
+        _kept(row, completed, now),
+        *map(_time, moments),
+        _time(row.due_at),
+        _time(row.extended_at),
+        row.record_count,
+    )
+
+
+def _kept(row: DeletionRequest, completed: datetime | None, now: datetime) -> str:
+    if row.due_at is None or (row.finished_at is not None and completed is None):
+        return ""
+    if completed is not None:
+        return "on_time" if completed <= row.due_at else "late"
+    return "overdue" if row.due_at < now else "open"
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else rfc3339(at)
