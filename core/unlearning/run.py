@@ -14,27 +14,19 @@ from typing import Any
 import torch
 
 from core.unlearning import hardness
-from core.unlearning.batches import ExampleSet, Family, RetainBatches
 from core.unlearning.bench import Bench
-from core.unlearning.cache import ExampleCache
 from core.unlearning.course import Course, Run
 from core.unlearning.failures import Cancelled, UnlearningError
 from core.unlearning.guard import Baseline
-from core.unlearning.images import image_family
-from core.unlearning.job import HAMU_Q, METHODS, Job, Outcome, Progress
+from core.unlearning.job import HAMU_Q, Job, Outcome, Progress
 from core.unlearning.ledger import Row
 from core.unlearning.loop import Unlearning
-from core.unlearning.models import LoadedModel, end_token, load_model, load_tokenizer, max_tokens
-from core.unlearning.panel import Extras, Panel
+from core.unlearning.panel import Panel
 from core.unlearning.peer_course import PeerCourse
+from core.unlearning.preparing import prepare
 from core.unlearning.ranks import Ranks
-from core.unlearning.records import Dataset
-from core.unlearning.reference import check_reference
 from core.unlearning.resuming import Checkpoints, Resuming, identity
-from core.unlearning.seed import make_deterministic
-from core.unlearning.selection import Selection, by_run, read_selection
-from core.unlearning.text import TextFamily, Variants
-from core.unlearning.variants import RECORDS, read_variants
+from core.unlearning.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +118,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
     clock = _Clock()
     with clock.time("load_s"):
-        bench, extras, selection = _prepare(job, folders, line)
+        bench, extras, selection = prepare(
+            job,
+            model_dir=folders.model,
+            dataset_files=folders.dataset,
+            selection=folders.selection,
+            cancelled=line.cancelled,
+            ranks=line.ranks,
+        )
     outcome = Outcome(
         worker=_worker(bench.model.device, line.ranks),
         timings=clock.timings,
@@ -166,88 +165,6 @@ def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
         unmet_targets=evidence.unmet_targets,
         records=evidence.records,
     )
-
-
-def _prepare(job: Job, folders: _Folders, line: _Line) -> tuple[Bench, Extras, Selection]:
-    if job.parameters.method not in METHODS:
-        known = ", ".join(METHODS)
-        raise UnlearningError(
-            "bad_parameters", f"The method {job.parameters.method!r} is not known; use one of {known}."
-        )
-    make_deterministic(job.parameters.seed)
-    if job.threads:
-        torch.set_num_threads(job.threads)
-    parameters = job.parameters
-    selection = read_selection(folders.selection, files=len(folders.dataset))
-    model = load_model(folders.model, job.task, _device(job.device))
-    family = _family(job, model)
-    check_reference(model, parameters)
-    dataset = Dataset(job.dataset, folders.dataset, family.columns)
-    cache = ExampleCache(folders.selection.parent)
-
-    def measured(name: str) -> ExampleSet:
-        places = getattr(selection, name)
-        sample = places.sample(parameters.max_evaluation_records, seed=parameters.seed)
-        return ExampleSet(dataset, family, sample, cache=cache)
-
-    batches = RetainBatches(
-        dataset, family, selection.retain, batch_size=parameters.batch_size, seed=parameters.seed, cache=cache
-    )
-    holdout = measured("holdout")
-    bench = Bench(
-        model=model,
-        family=family,
-        forget=ExampleSet(dataset, family, selection.forget, cache=cache),
-        retain=measured("retain"),
-        holdout=holdout,
-        retain_batches=batches,
-        micro_batch_size=parameters.micro_batch_size,
-        cancelled=line.cancelled,
-        ranks=line.ranks,
-    )
-    variants = _variants(job, folders, family, selection)
-    earlier = {run: ExampleSet(dataset, family, places, cache=cache) for run, places in by_run(selection).items()}
-    return bench, Extras(holdout, selection.forget_ids, variants, earlier), selection
-
-
-def _variants(job: Job, folders: _Folders, family: Family, selection: Selection) -> dict[str, list[Variants]]:
-    """Other answers to the records of each set, where the dataset has them."""
-    if not isinstance(family, TextFamily) or not family.variant_columns or job.parameters.panel != "full":
-        return {}
-    dataset = Dataset(job.dataset, folders.dataset, [*family.columns, *family.variant_columns])
-    samples = {
-        name: getattr(selection, name).sample(RECORDS, seed=job.parameters.seed)
-        for name in ("forget", "retain", "holdout")
-    }
-    return {name: read_variants(dataset, family, places) for name, places in samples.items() if len(places)}
-
-
-def _family(job: Job, model: LoadedModel) -> Family:
-    if job.task == "image-classification":
-        return image_family(
-            model.folder, model.config, columns=job.dataset.columns, image_shape=job.dataset.image_shape
-        )
-    tokenizer = load_tokenizer(model)
-    return TextFamily(
-        tokenizer,
-        columns=job.dataset.columns,
-        prompt_template=job.dataset.prompt_template,
-        end_token=end_token(model, tokenizer),
-        max_tokens=max_tokens(model.config),
-    )
-
-
-def _device(name: str) -> torch.device:
-    """Raises ``UnlearningError`` for a device this machine does not have; that may be another machine's luck."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UnlearningError("bad_device", f"{name!r} is not the name of a device.") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UnlearningError("no_device", f"This worker has no device {name!r}.", retryable=True)
-    return device
 
 
 def _worker(device: torch.device, ranks: Ranks) -> dict[str, Any]:

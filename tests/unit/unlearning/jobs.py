@@ -8,7 +8,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from core.unlearning.bench import Bench
 from core.unlearning.job import DatasetSource, Job, Outcome, Parameters, Progress, Task
+from core.unlearning.panel import Extras
+from core.unlearning.preparing import prepare
 from core.unlearning.run import run_job
 from tests.builders.models import Built
 from tests.unit.unlearning.places import write_selection
@@ -60,3 +63,16 @@ def start(
     )
     json.dumps(asdict(outcome), allow_nan=False)
     return outcome, told
+
+
+def prepared(built: Built, sets: Sequence[str], folder: Path, **parameters: Any) -> tuple[Job, Bench, Extras]:
+    """A job on a tiny model as far as its run has it before anything is measured."""
+    job = job_of(built, **parameters)
+    bench, extras, _ = prepare(
+        job,
+        model_dir=built.model,
+        dataset_files=[built.records],
+        selection=write_selection(folder / "selection.parquet", sets),
+        cancelled=lambda: False,
+    )
+    return job, bench, extras

@@ -15,7 +15,6 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from core.unlearning import run as running
 from core.unlearning.bench import Bench
 from core.unlearning.course import Run
 from core.unlearning.failures import UnlearningError
@@ -25,8 +24,7 @@ from core.unlearning.peers.retrain import redraw
 from core.unlearning.reference import check_reference, retrained
 from tests.builders import models
 from tests.builders.models import Built, digits_classifier
-from tests.unit.unlearning.jobs import job_of, sets_of
-from tests.unit.unlearning.places import write_selection
+from tests.unit.unlearning.jobs import prepared, sets_of
 
 RECORDS, WRITERS, EPOCHS = 700, 6, 40
 RETRAINING = {"method": "retrain", "epochs": EPOCHS, "learning_rate": 3e-3, "batch_size": 64}
@@ -51,11 +49,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 def opened(built: Built, folder: Path, *, sets: Sequence[str] | None = None, **parameters: Any) -> Panel:
     """The panel of a job, with what it keeps of the original model."""
-    selection = write_selection(folder / "selection.parquet", sets or sets_of(built, "writer-03"))
-    folders = running._Folders(built.model, [built.records], selection, folder / "out")
-    line = running._Line(lambda _: None, lambda: False, None)
-    job = job_of(built, **parameters)
-    bench, extras, _ = running._prepare(job, folders, line)
+    job, bench, extras = prepared(built, sets or sets_of(built, "writer-03"), folder, **parameters)
     panel = Panel(job, bench, extras)
     panel.remember()
     return panel

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from core.evaluation.scores import SetScores
-from core.unlearning import run as running
+from core.unlearning import preparing
 from core.unlearning.batches import Family
 from core.unlearning.bench import Bench
 from core.unlearning.dials import ACCEPT_SHARE
@@ -291,7 +291,7 @@ def test_an_unknown_error_is_not_hidden(digits: Built, tmp_path: Path, monkeypat
     def broken(*_: Any) -> Family:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(running, "_family", broken)
+    monkeypatch.setattr(preparing, "_family", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         start(digits, sets_of(digits, "writer-03"), tmp_path)
 

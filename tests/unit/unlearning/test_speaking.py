@@ -11,15 +11,13 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from core.unlearning import run as running
 from core.unlearning.batches import Batch, Example
 from core.unlearning.bench import Bench
 from core.unlearning.generation import greedy_answers
 from core.unlearning.speaking import other_answers, own_words
 from core.unlearning.text import TextFamily, Variants
 from tests.builders.models import Built, people_lm
-from tests.unit.unlearning.jobs import job_of, sets_of
-from tests.unit.unlearning.places import write_selection
+from tests.unit.unlearning.jobs import prepared, sets_of
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +27,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="module")
 def bench(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    folder = tmp_path_factory.mktemp("bench")
-    selection = write_selection(folder / "s.parquet", sets_of(built, "person-002"))
-    folders = running._Folders(built.model, [built.records], selection, folder / "out")
-    return running._prepare(job_of(built), folders, running._Line(lambda _: None, lambda: False, None))[0]
+    return prepared(built, sets_of(built, "person-002"), tmp_path_factory.mktemp("bench"))[1]
 
 
 def test_answers_are_those_of_one_record_at_a_time(built: Built, bench: Bench) -> None:
