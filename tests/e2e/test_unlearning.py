@@ -1,7 +1,7 @@
 """The main job from outside: a deletion request, a webhook, and weights that plain ``transformers`` can load.
 
-Losses are recomputed here from the downloaded weights with nothing of the service's own code; which of the unseen digits
-they are compared with is its own matching.
+Losses are recomputed here from the downloaded weights with nothing of the service's own code. Only which of the unseen
+digits they are compared with is its own matching.
 """
 
 import hashlib
