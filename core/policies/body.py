@@ -125,7 +125,7 @@ def _with_targets(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]
         return rest, [Problem("/targets", "wrong_type", "An object is needed.")]
     if not targets or not isinstance(parameters, Mapping):
         return rest, []
-    asked, told = dict[str, Any](targets), dict[str, Any](parameters)
+    asked, told = cast("Mapping[str, Any]", targets), cast("Mapping[str, Any]", parameters)
     problems: list[Problem] = []
     for name, value in asked.items():
         problems += _target_problems(name, value, told)
