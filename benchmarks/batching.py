@@ -121,7 +121,7 @@ def fitted(people: Sequence[int], seconds: Sequence[float]) -> Cost:
 
 def measure(model: str, people: Sequence[int], seeds: Sequence[int], by: str) -> None:
     """Processor seconds of whole runs (one CPU thread, default policy) that forget so many people or records."""
-    from benchmarks.reaching_target import MODELS, run_for, some_people  # the simulation does without torch
+    from benchmarks.reaching_target import MODELS, people_of, run_for  # the simulation does without torch
 
     counts, seconds = list[int](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
@@ -131,8 +131,8 @@ def measure(model: str, people: Sequence[int], seeds: Sequence[int], by: str) ->
             built = MODELS[model](home, seed)
             for count in people:
                 begun = time.process_time()
-                asked = some_people(built, seed, count, by)
-                outcome = run_for(built, asked, Path(folder) / f"run-{seed}-{count}", lambda _: None, by)
+                asked = people_of(built, seed, count, by)
+                outcome = run_for(built, asked, Path(folder) / f"run-{seed}-{count}", lambda _: None, by=by)
                 counts.append(count)
                 seconds.append(time.process_time() - begun)
                 print(f"seed {seed}  people {count:2}  {seconds[-1]:6.2f} s  {outcome.stop_reason}", flush=True)

@@ -8,7 +8,7 @@ and their standard input ends with the child.
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,8 +80,18 @@ def _attempt(
         told = [read_outcome(result) for result in results if result.exists()]
         if known := [outcome for outcome in told if outcome.failure is not None]:
             return known[0]
-        return Outcome(failure=crash(min(failure.exitcode for failure in error.failures.values())))
+        return Outcome(failure=crash(telling(failure.exitcode for failure in error.failures.values())))
     return Outcome(stop_reason="cancelled") if cancelled.is_set() else read_outcome(results[0])
+
+
+def telling(exit_codes: Iterable[int]) -> int:
+    """The one that says most about why processes ended together.
+
+    The launcher ends those that are left by SIGTERM and at last by SIGKILL, and one that loses its peers fails in its
+    own code. So any other signal comes first, then SIGKILL, then a code, then SIGTERM.
+    """
+    order = {-signal.SIGKILL: 1, -signal.SIGTERM: 3}
+    return min(exit_codes, key=lambda code: order.get(code, 0 if code < 0 else 2))
 
 
 def _config(job: Job, folder: Path, processes: int) -> LaunchConfig:

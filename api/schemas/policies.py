@@ -15,6 +15,7 @@ from core.unlearning.job import METHODS
 _BODY = as_json(BUILT_IN.policy)
 _EXAMPLE: JsonDict = {
     "parameters": {"quota_ratio": 0.5, "max_steps": 200},
+    "targets": {"membership_auc": 0.05, "retain_accuracy_drop": 0.005},
     "limits": {"membership_auc_loss": {"at_most": 0.6}, "int4_recovery": {"severity": "off"}},
     "publish_on": ["passed"],
     "review_on": ["passed_with_warnings", "inconclusive", "failed"],
@@ -41,6 +42,11 @@ class PolicyIn(WireIn):
     parameters: dict[str, StrictInt | StrictFloat | StrictStr] = Field(
         default_factory=dict,
         description=f"dial settings of a run, named as in the answer; `method` is one of {', '.join(METHODS)}",
+    )
+    targets: dict[str, StrictInt | StrictFloat] = Field(
+        default_factory=dict,
+        description="results at which a run stops: `membership_auc` (how far from 0.5), `forget_loss_ratio` (at least "
+        "this share of the holdout's loss), `retain_accuracy_drop` and `holdout_accuracy_drop` (at most)",
     )
     batch_window_s: float = Field(0, description="seconds a pending request waits for others to be unlearned with it")
     batch_size: int = Field(0, description="the window ends as soon as so many people wait; 0: by time alone")
@@ -89,6 +95,7 @@ class PolicyOut(WireOut):
     name: str
     version: int = Field(description="counts up with every change; 0: built in")
     parameters: dict[str, Any]
+    targets: dict[str, float] = Field(description="results at which a run stops; each is a parameter as well")
     batch_window_s: float
     batch_size: int
     min_subjects: int

@@ -65,6 +65,7 @@ _EXAMPLE: JsonDict = {
     "verdict_reasons": [
         "membership_auc_loss is 0.53 (0.44 to 0.61): too few records to tell whether it is 0.45 to 0.55."
     ],
+    "unmet_targets": [],
     "worker": {"device": "cuda:0 NVIDIA H200", "torch": "2.13.0"},
     "timings": {"load_s": 1.2, "unlearn_s": 8.5, "evaluate_s": 0.9, "publish_s": 0.4},
     "error": None,
@@ -115,6 +116,10 @@ class RunOut(WireOut):
         description="what the gates come to; null while nothing has been judged"
     )
     verdict_reasons: list[str] = Field(description="one sentence for each gate that kept the verdict from being better")
+    unmet_targets: list[dict[str, Any]] = Field(
+        description="targets of the policy that the run did not reach, each with `name`, `value` (null: not "
+        "measurable), `limit` and `reason`"
+    )
     worker: dict[str, Any] | None
     timings: dict[str, Any]
     error: FailureOut | None
@@ -148,6 +153,7 @@ class RunOut(WireOut):
             gates=row.gates,
             verdict=row.verdict,  # pyright: ignore[reportArgumentType]
             verdict_reasons=row.verdict_reasons,
+            unmet_targets=row.unmet_targets,
             worker=row.worker,
             timings=row.timings,
             error=FailureOut(code=row.error["code"], message=row.error["message"]) if row.error else None,

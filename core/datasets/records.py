@@ -1,7 +1,7 @@
 """All SQL on records: which there are, what state they are in, whom they are about. Never their content."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -161,12 +161,8 @@ class Records:
         with SelectionWriter(path) as writer:
 
             def write(kind: Set, split: str, belongs: Callable[[str], bool]) -> int:
-                rows = self._tx.execute(
-                    text(f"{_PLACES} r.split = :split order by r.file, r.row"),
-                    {"dataset_id": dataset_id, "split": split},
-                    execution_options={"yield_per": ROWS_AT_ONCE},
-                )
-                portions = cast("Iterable[Sequence[tuple[str, int, int]]]", rows.partitions(ROWS_AT_ONCE))
+                statement = f"{_PLACES} r.split = %(split)s order by r.file, r.row"
+                portions = self._portions(statement, {"dataset_id": dataset_id, "split": split})
                 return sum(writer.write(kind, [row for row in portion if belongs(row[0])]) for portion in portions)
 
             return SelectionCounts(
@@ -184,17 +180,20 @@ class Records:
         earlier: Mapping[str, str],
     ) -> int:
         named = {"forget": forget_ids, "earlier": earlier}.get(kind)
-        result = self._tx.execute(
-            text(f"{_PLACES} {_SETS[kind]} order by r.file, r.row"),
-            {"dataset_id": dataset_id} | ({} if named is None else {"ids": list(named)}),
-            execution_options={"yield_per": ROWS_AT_ONCE},
-        )
-        portions = cast("Iterable[Sequence[tuple[str, int, int]]]", result.partitions(ROWS_AT_ONCE))
+        statement = f"{_PLACES} {_SETS[kind]} order by r.file, r.row"
+        portions = self._portions(statement, {"dataset_id": dataset_id, "ids": list(named or ())})
         if kind == "forget":
             return sum(writer.write(kind, rows) for rows in portions)
         runs = earlier if kind == "earlier" else _NONE
         # Left out here and not by a join: planned without statistics, as after indexing, that can be quadratic.
         return sum(writer.write(kind, [row for row in rows if row[0] not in forget_ids], runs) for rows in portions)
+
+    def _portions(self, statement: str, parameters: Mapping[str, Any]) -> Iterator[Sequence[tuple[str, int, int]]]:
+        """Rows straight from the driver, through a cursor on the server: over millions, anything more is seconds."""
+        with self._driver().cursor("places") as cursor:
+            cursor.execute(statement.encode(), parameters)
+            while rows := cursor.fetchmany(ROWS_AT_ONCE):
+                yield cast("Sequence[tuple[str, int, int]]", rows)
 
     def copy_in(self, dataset_id: str, file: int, rows: Sequence[IndexRow]) -> None:
         """Insert records by COPY. Raises ``DuplicateRecord``, after which the transaction can only be rolled back."""
@@ -216,16 +215,18 @@ class Records:
         )
 
     def _copy(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        connection = cast("psycopg.Connection[Any]", self._tx.connection().connection.driver_connection)
-        with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        with self._driver().cursor() as cursor, cursor.copy(statement.encode()) as copy:
             for row in rows:
                 copy.write_row(row)
 
+    def _driver(self) -> "psycopg.Connection[Any]":
+        return cast("psycopg.Connection[Any]", self._tx.connection().connection.driver_connection)
 
-_PLACES = "select r.record_id, r.file, r.row from records r where r.dataset_id = :dataset_id and"
+
+_PLACES = "select r.record_id, r.file, r.row from records r where r.dataset_id = %(dataset_id)s and"
 _SETS: Mapping[Set, str] = {
-    "earlier": "r.split = 'train' and r.state <> 'active' and r.record_id = any(cast(:ids as text[]))",
-    "forget": "r.split = 'train' and r.record_id = any(cast(:ids as text[]))",
+    "earlier": "r.split = 'train' and r.state <> 'active' and r.record_id = any(%(ids)s::text[])",
+    "forget": "r.split = 'train' and r.record_id = any(%(ids)s::text[])",
     "holdout": "r.split = 'test' and r.state = 'active'",
     "retain": "r.split = 'train' and r.state = 'active'",
 }

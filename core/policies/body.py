@@ -15,8 +15,16 @@ from core.unlearning.job import HAMU_Q, METHODS, PANELS, REFERENCES, Parameters
 QUOTA_RULES: Final = ("gradient_norm", "uniform", "softmax")
 BLOCKS: Final = ("tensor", "layer", "model")
 DEVICES: Final = ("one", "all")
+TARGETS: Final[Mapping[str, str]] = {
+    "membership_auc": "membership_auc_tolerance",
+    "forget_loss_ratio": "forget_target_ratio",
+    "retain_accuracy_drop": "retain_accuracy_budget",
+    "holdout_accuracy_drop": "holdout_accuracy_budget",
+}
+"""The results that a policy may ask for, and the parameter in which a run is told of each."""
 STOP_RULES: Final = ("sign_aware", "two_sided", "none")
 STOP_REASONS: Final = (
+    "targets_unmet",
     "max_steps",
     "collateral_forgetting_unavoidable",
     "infeasible",
@@ -61,11 +69,16 @@ class Policy:
     recheck_days: int = 30
     """How long records that a run forgot may still be read, to see that later runs leave them forgotten; 0: never."""
 
+    @property
+    def targets(self) -> dict[str, float]:
+        """What a run is to reach: AUC's distance from 0.5, share of the yardstick, largest falls of accuracy."""
+        return {name: getattr(self.parameters, parameter) for name, parameter in TARGETS.items()}
+
 
 def as_json(policy: Policy) -> dict[str, Any]:
     """The policy as it is stored and shown."""
     lists = {name: list(getattr(policy, name)) for name in _LISTS}
-    return {**dataclasses.asdict(policy), **lists, "limits": policy.limits.as_json()}
+    return {**dataclasses.asdict(policy), **lists, "targets": policy.targets, "limits": policy.limits.as_json()}
 
 
 def from_json(raw: Mapping[str, Any]) -> Policy:
@@ -73,7 +86,8 @@ def from_json(raw: Mapping[str, Any]) -> Policy:
 
     Raises ``InvalidInput`` that points at each unknown field and each value out of range.
     """
-    problems = _unknown(raw, Policy, "")
+    raw, problems = _with_targets(raw)
+    problems += _unknown(raw, Policy, "")
     if not isinstance(raw.get("parameters", {}), Mapping):
         raise _refused([Problem("/parameters", "wrong_type", "An object is needed.")])
     parameters: dict[str, Any] = {**raw.get("parameters", {})}
@@ -101,6 +115,30 @@ def _limits(raw: Any, problems: list[Problem]) -> Limits:
     except BadLimits as refused:
         problems += [Problem(f"/limits{fault.pointer}", "bad_limit", fault.message) for fault in refused.faults]
         return Limits()
+
+
+def _with_targets(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """``raw`` with its targets among the parameters, and what is wrong with them."""
+    rest: dict[str, Any] = {**raw}
+    targets, parameters = rest.pop("targets", {}), rest.get("parameters", {})
+    if not isinstance(targets, Mapping):
+        return rest, [Problem("/targets", "wrong_type", "An object is needed.")]
+    if not targets or not isinstance(parameters, Mapping):
+        return rest, []
+    problems: list[Problem] = []
+    for name, value in targets.items():
+        problems += _target_problems(name, value, parameters)
+    wanted = {TARGETS[name]: value for name, value in targets.items() if name in TARGETS}
+    return {**rest, "parameters": {**parameters, **({} if problems else wanted)}}, problems
+
+
+def _target_problems(name: str, value: Any, parameters: Mapping[str, Any]) -> list[Problem]:
+    pointer, parameter = f"/targets/{_escaped(name)}", TARGETS.get(name)
+    if parameter is None:
+        return [Problem(pointer, "unknown_field", f"There is no such target; there are {', '.join(TARGETS)}.")]
+    if parameters.get(parameter, value) != value:
+        return [Problem(pointer, "said_twice", f"The parameter {parameter} says otherwise; give one of them.")]
+    return _checked(pointer, value, _PARAMETERS[parameter])
 
 
 _RULINGS: Final = ("publish_on", "review_on", "fail_on")
@@ -199,6 +237,8 @@ _PARAMETERS: Final[Mapping[str, _Rule]] = {
     "max_grad_norm": _number(0, 1e6, open_ends=True),
     "forget_target_ratio": _number(0, 10, open_ends=True),
     "retain_accuracy_budget": _number(0, 1),
+    "holdout_accuracy_budget": _number(0, 1),
+    "membership_auc_tolerance": _number(0, 0.5),
     "max_evaluation_records": _whole(1, 10_000_000),
     "devices": _one_of(DEVICES),
     "seed": _whole(0, 2**63 - 1),

@@ -101,7 +101,7 @@ def requeue(tx: Session, run: Run, detail: Mapping[str, Any], *, at: datetime) -
         return
     run.progress, run.gates = {}, []
     run.stop_reason = run.hardness = run.metrics = run.verdict = None
-    run.verdict_reasons = []
+    run.verdict_reasons, run.unmet_targets = [], []
     Runs(tx).keep_scores(run.id, ())
     move(tx, run, Status.QUEUED, kind="requeued", detail=detail, at=at)
     outbox.put_task(tx, EXECUTE, run.id)
@@ -110,7 +110,7 @@ def requeue(tx: Session, run: Run, detail: Mapping[str, Any], *, at: datetime) -
 def review(tx: Session, run: Run, outcome: Outcome, *, why: str, at: datetime) -> None:
     """Put the result before a person, its staged files kept."""
     run.staged = [asdict(file) for file in outcome.staged]
-    move(tx, run, Status.NEEDS_REVIEW, kind="needs_review", detail={"why": why, "verdict": run.verdict}, at=at)
+    move(tx, run, Status.NEEDS_REVIEW, kind="needs_review", detail=_shown(run, why=why, verdict=run.verdict), at=at)
     tell(tx, run, "run.needs_review", at)
     _settle(tx, run, deletion_states.Status.NEEDS_REVIEW, "needs_review", _SYSTEM, {"why": why}, at)
 
@@ -203,7 +203,7 @@ def _publish(
     )
     run.published_version = version.version
     run.staged = []
-    move(tx, run, *path, kind="succeeded", detail={"version": version.version}, at=at)
+    move(tx, run, *path, kind="succeeded", detail=_shown(run, version=version.version), at=at)
     tell(tx, run, "run.succeeded", at)
 
 
@@ -260,6 +260,7 @@ def _settle(
 def _keep(tx: Session, run: Run, outcome: Outcome) -> None:
     run.stop_reason = outcome.stop_reason
     run.verdict, run.verdict_reasons = outcome.verdict, list(outcome.verdict_reasons)
+    run.unmet_targets = [dict(target) for target in outcome.unmet_targets]
     Runs(tx).keep_scores(run.id, outcome.records)
     run.hardness = dict(outcome.hardness) if outcome.hardness is not None else run.hardness
     run.metrics = dict(outcome.metrics) if outcome.metrics is not None else run.metrics
@@ -268,6 +269,11 @@ def _keep(tx: Session, run: Run, outcome: Outcome) -> None:
     run.timings = dict(outcome.timings)
     run.forget_records = outcome.forget_records or run.forget_records
     run.retain_records = outcome.retain_records or run.retain_records
+
+
+def _shown(run: Run, **detail: Any) -> dict[str, Any]:
+    """What an event in the timeline says, with the targets that were missed, if any."""
+    return {**detail, "unmet_targets": run.unmet_targets} if run.unmet_targets else detail
 
 
 def _folder_of(file: StoredFile) -> str:

@@ -63,6 +63,7 @@ def tell(tx: Session, run: Run, event: str, at: datetime) -> None:
         "published_version": run.published_version,
         "stop_reason": run.stop_reason,
         "verdict": run.verdict,
+        "unmet_targets": [target["name"] for target in run.unmet_targets],
         "forget_records": run.forget_records,
         "attempt": run.attempt,
         "sequence": run.revision,

@@ -144,6 +144,7 @@ def queued(
         progress={},
         gates=[],
         verdict_reasons=[],
+        unmet_targets=[],
         staged=[],
         timings={},
         attempt=0,

@@ -68,6 +68,8 @@ class Run(Base):
     verdict: Mapped[str | None]
     """None while nothing has been judged, and for runs of before there were verdicts."""
     verdict_reasons: Mapped[list[str]] = mapped_column(server_default=text("'[]'::jsonb"))
+    unmet_targets: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
+    """Targets of the policy that the run did not reach, each with ``name``, ``value``, ``limit``, ``reason``."""
     staged: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'::jsonb"))
     """Files uploaded for the new version while they wait for a decision."""
     worker: Mapped[dict[str, Any] | None]

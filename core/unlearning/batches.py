@@ -13,21 +13,15 @@ from torch import Tensor, nn
 
 from core.evaluation.observations import Observation
 from core.evaluation.scores import SetScores
+from core.unlearning.ahead import ahead
+from core.unlearning.cache import ExampleCache
+from core.unlearning.example import Example
 from core.unlearning.records import Dataset, Record
 from core.unlearning.sampler import BATCHES_A_WINDOW, WindowSampler
 from core.unlearning.selection import Places
 
 _HELD_BYTES = 512 * 2**20
 """Encoded records of one set that may stay in memory; a larger set is read from its files every time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One encoded record. Images: ``values`` float32 (channels, height, width) and ``labels`` int64 (1,).
-    Text: ``values`` int64 token ids (tokens,) and ``labels`` int64 (tokens,), -100 where nothing is scored."""
-
-    values: NDArray[np.generic]
-    labels: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +83,43 @@ class Family(Protocol):
         ...
 
 
-def encode_all(dataset: Dataset, family: Family, places: Places) -> list[Example]:
-    """Every record at ``places``, encoded and held in memory. Raises ``BadRecord``."""
-    return [family.encode(record) for record in dataset.read(places)]
+def encoded(dataset: Dataset, family: Family, places: Places, cache: ExampleCache | None = None) -> Iterator[Example]:
+    """The records at ``places``, sorted by file and row and each once, read and encoded unless the cache has them.
+
+    Raises ``BadRecord``.
+    """
+    if cache is None:
+        yield from (family.encode(record) for record in dataset.read(places))
+        return
+    known = cache.known(places.file, places.row)
+    records = dataset.read(places.take(np.flatnonzero(~known)))
+    for file, row, here in zip(places.file.tolist(), places.row.tolist(), known.tolist(), strict=True):
+        if here:
+            yield cache.get(file, row)
+        else:
+            example = family.encode(next(records))
+            cache.add(file, row, example)
+            yield example
 
 
 class RetainBatches:
-    """Endless retain batches; memory holds one window of encoded records."""
+    """Endless retain batches; memory holds two windows of encoded records, one of them in the making."""
 
-    def __init__(self, dataset: Dataset, family: Family, places: Places, *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        family: Family,
+        places: Places,
+        *,
+        batch_size: int,
+        seed: int,
+        cache: ExampleCache | None = None,
+    ) -> None:
+        """places: sorted by file and row, each once."""
         self._dataset = dataset
         self._family = family
         self._places = places
+        self._cache = cache
         self._sampler = WindowSampler(dataset.groups(places), batch_size=batch_size, seed=seed)
 
     def steps(self, epochs: int) -> int:
@@ -118,17 +137,32 @@ class RetainBatches:
 
     def _batches(self, start: int) -> Iterator[list[Example]]:
         size = self._sampler.batch_size
+        for window in ahead(self._windows(start)):
+            for i in range(BATCHES_A_WINDOW):
+                yield window[i * size : (i + 1) * size]
+
+    def _windows(self, start: int) -> Iterator[list[Example]]:
+        """The examples of each window, in the order of its batches."""
         for window in self._sampler.windows(start=start):
             unique, where = np.unique(window, return_inverse=True)
-            examples = encode_all(self._dataset, self._family, self._places.take(unique))
-            for i in range(BATCHES_A_WINDOW):
-                yield [examples[k] for k in where[i * size : (i + 1) * size]]
+            examples = list(encoded(self._dataset, self._family, self._places.take(unique), self._cache))
+            yield [examples[k] for k in where]
 
 
 class ExampleSet:
     """The records of one set in order, as often as needed; held in memory once read if they are small enough."""
 
-    def __init__(self, dataset: Dataset, family: Family, places: Places, *, hold_bytes: int = _HELD_BYTES) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        family: Family,
+        places: Places,
+        *,
+        hold_bytes: int = _HELD_BYTES,
+        cache: ExampleCache | None = None,
+    ) -> None:
+        """places: sorted by file and row, each once."""
+        self._cache = cache
         self._dataset = dataset
         self._family = family
         self._places = places
@@ -149,10 +183,14 @@ class ExampleSet:
     def take(self, index: NDArray[np.integer]) -> "ExampleSet":
         """The records at ``index`` as a set of their own, in the order of this one."""
         places = self._places.take(np.sort(index))
-        return ExampleSet(self._dataset, self._family, places, hold_bytes=self._hold_bytes)
+        return ExampleSet(self._dataset, self._family, places, hold_bytes=self._hold_bytes, cache=self._cache)
 
     def chunks(self, size: int) -> Iterator[list[Example]]:
         """Consecutive lists of ``size`` examples; the last may be shorter. Raises ``BadRecord``."""
+        chunks = self._chunks(size)
+        return chunks if self._held is not None else ahead(chunks)
+
+    def _chunks(self, size: int) -> Iterator[list[Example]]:
         examples = iter(self)
         while chunk := list(islice(examples, size)):
             yield chunk
@@ -163,8 +201,7 @@ class ExampleSet:
             return
         kept: list[Example] | None = []
         room = self._hold_bytes
-        for record in self._dataset.read(self._places):
-            example = self._family.encode(record)
+        for example in encoded(self._dataset, self._family, self._places, self._cache):
             room -= example.values.nbytes + example.labels.nbytes
             if kept is not None and room >= 0:
                 kept.append(example)

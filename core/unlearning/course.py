@@ -15,9 +15,13 @@ from core.unlearning.job import Parameters, StopReason
 from core.unlearning.ledger import Row
 from core.unlearning.objective import ForgetObjective
 from core.unlearning.seed import random_state, restore_random_state
+from core.unlearning.targets import Standing, forget_loss, membership
 
 _STEPS_OVER_BUDGET = 40
 """How many steps a method has to bring the retain accuracy back before the run ends."""
+
+_STEPS_AT_TARGET_LOSS = 15
+"""How many steps it has to meet the other targets once the forget loss has reached its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Course(ABC):
         self._minibatches = 0
         self._losses = baseline.forget.losses
         self._over_budget = 0
+        self._at_target_loss = 0
         self.rows: list[Row] = []
 
     @property
@@ -60,13 +65,15 @@ class Course(ABC):
         except Cancelled:
             reason, rolled_back = "cancelled", False
         self._release()
+        self._retain = iter(())  # nobody reads ahead any more
         if rolled_back and reason == "max_steps":
             reason = "retain_budget_exhausted"
         return Run(reason, self.rows, rolled_back)
 
     def state(self) -> State:
         """Where the course stands between two steps: from here it goes on to the same weights, bit for bit on a CPU."""
-        facts = {"rows": list(self.rows), "over_budget": self._over_budget, "minibatches": self._minibatches}
+        counts = {"over_budget": self._over_budget, "at_target_loss": self._at_target_loss}
+        facts = {"rows": list(self.rows), **counts, "minibatches": self._minibatches}
         state = State({"losses": torch.from_numpy(self._losses)}, facts)
         state.put("weights", State(self._bench.copy_weights()))
         state.put("guard", self._guard.state())
@@ -78,6 +85,7 @@ class Course(ABC):
         self._losses = state.tensors["losses"].numpy()
         self.rows = list(state.facts["rows"])
         self._over_budget = int(state.facts["over_budget"])
+        self._at_target_loss = int(state.facts["at_target_loss"])
         self._minibatches = int(state.facts["minibatches"])
         self._retain = self._bench.retain_batches.after(self._minibatches)
         self._bench.restore_weights(state.part("weights").tensors)
@@ -105,6 +113,7 @@ class Course(ABC):
             row, reason = self._step()
             if row is not None:
                 self.rows.append(row)
+                self._at_target_loss += self._loss_at_target
                 report(row)
             if reason:
                 return reason
@@ -113,7 +122,7 @@ class Course(ABC):
 
     def _settle(self, reason: StopReason) -> bool:
         """Whether the weights may stay; otherwise the last ones within the budget were put back."""
-        if reason not in ("target_reached", "retain_budget_exhausted", "non_finite"):
+        if reason not in ("target_reached", "targets_unmet", "retain_budget_exhausted", "non_finite"):
             self._guard.look(len(self.rows))
         if reason == "non_finite" or not self._guard.within_budget:
             self._guard.roll_back()
@@ -128,12 +137,30 @@ class Course(ABC):
             self._guard.look(step)
         if self._guard.within_budget:
             self._over_budget = 0
-            return "target_reached" if self._at_target() else None
+            return "target_reached" if self._at_target() else self._given_up()
         return "retain_budget_exhausted" if self._over_budget >= _STEPS_OVER_BUDGET else None
 
+    @property
+    def _loss_at_target(self) -> bool:
+        return forget_loss(self._losses, self._guard.yardstick, self._parameters).met
+
     def _at_target(self) -> bool:
-        goal = self._guard.yardstick
-        return goal is not None and float(self._losses.mean()) >= self._parameters.forget_target_ratio * goal
+        """Whether every target but the retain budget is met, as far as the last look can tell."""
+        return self._loss_at_target and self._guard.unharmed and self._membership.met
+
+    @property
+    def _membership(self) -> Standing:
+        return membership(self._losses, self._guard.holdout.losses, self._parameters)
+
+    def _given_up(self) -> StopReason | None:
+        """Long enough at the target loss without meeting the rest, or beyond strangers, where no step leads back."""
+        beyond = self._loss_at_target and self._membership.value < self._membership.at_least
+        if self._at_target_loss < _STEPS_AT_TARGET_LOSS and not beyond:
+            return None
+        self._guard.look(len(self.rows))
+        if not self._guard.within_budget:
+            return None
+        return "target_reached" if self._at_target() else "targets_unmet"
 
     def _objective(self) -> ForgetObjective:
         """Targets follow the holdout, whose losses move a little with the model; ranks are those before the run."""

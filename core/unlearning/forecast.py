@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from core.unlearning.dials import REGION
+from core.unlearning.dials import REGION, RETAIN_DRIFT
 from core.unlearning.guard import Baseline
 from core.unlearning.job import Parameters
 from core.unlearning.objective import ForgetObjective, matched_targets, value_of
+from core.unlearning.targets import membership
 
 FORWARD_SHARE = 1 / 3
 """What a forward pass costs, as a share of a pass with gradients: the backward pass does about twice the work."""
@@ -26,6 +27,9 @@ class _Case:
     realised: float
     growth: float
 
+
+EXPECTED_DRIFT = 0.1
+"""Of the retain change that a run allows itself, the share that the middle run ended with (docs/quotes.md)."""
 
 CASES = {
     "low": _Case(1.0, REGION.growth),
@@ -43,6 +47,8 @@ class Way:
     """What is left now."""
     end: float
     """What may be left when the mean loss has reached the target."""
+    loss: float
+    """By how many nats the mean forget loss has to rise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +57,6 @@ class First:
 
     promised_gain: float
     """In nats of the forget objective, at the quota that a run would ask for."""
-    retain_change_per_gain: float
-    """Predicted change of the retain loss for each nat of promised gain, at the policy's quota."""
     stopped: str | None
     """Why a run would stop before it, if it would."""
 
@@ -71,16 +75,27 @@ class Cost:
 def way_to_target(baseline: Baseline, parameters: Parameters) -> Way | None:
     """The way if every record ends at ``forget_target_ratio`` of the holdout loss matched to it.
 
-    None without a holdout, for then there is no target; ``start == end`` when the target is reached already.
+    None without a holdout, for then there is no target; ``start == end`` when loss and membership are at theirs already.
     """
     forget, holdout = baseline.forget.losses, baseline.holdout.losses
     if not len(holdout) or not np.isfinite(baseline.holdout.loss):
         return None
     objective = ForgetObjective.matched(forget, holdout)
     start = -value_of(objective, forget)
-    if baseline.forget.loss >= parameters.forget_target_ratio * baseline.holdout.loss:
-        return Way(start, start)
-    return Way(start, -value_of(objective, parameters.forget_target_ratio * matched_targets(forget, holdout)))
+    rise = max(0.0, parameters.forget_target_ratio * baseline.holdout.loss - baseline.forget.loss)
+    if not rise and membership(forget, holdout, parameters).met:
+        return Way(start, start, 0.0)
+    end = -value_of(objective, parameters.forget_target_ratio * matched_targets(forget, holdout))
+    return Way(start, min(start, end), rise)
+
+
+def retain_change(way: Way, retain_loss: float) -> dict[str, float]:
+    """Change of the retain loss in nats, ``low``, ``expected``, ``high``, from a retain loss in nats.
+
+    A run may disturb the retain set by a share of the way before it repairs; what it gains meanwhile is of that size too.
+    """
+    most = RETAIN_DRIFT * (retain_loss + way.loss) if way.start > way.end else 0.0
+    return {"low": -min(most, retain_loss), "expected": EXPECTED_DRIFT * most, "high": most}
 
 
 def count_steps(way: Way, first_gain: float, *, realised: float, growth: float, most: int) -> int | None:
@@ -104,7 +119,9 @@ def seconds_of(steps: int, cost: Cost) -> float:
     return (2 + looks) * cost.scoring_s + steps * (1 + FORWARD_SHARE) * cost.gradients_s
 
 
-def forecast(firsts: Sequence[First], way: Way | None, cost: Cost, parameters: Parameters) -> dict[str, Any]:
+def forecast(
+    firsts: Sequence[First], way: Way | None, cost: Cost, parameters: Parameters, *, retain_loss: float
+) -> dict[str, Any]:
     """The forecast block, with low, expected and high guesses; what cannot be guessed is None and ``why`` says it.
 
     ``why``: ``no_holdout`` (there is no target), or the stop reason that a run would meet before its first step.
@@ -130,16 +147,11 @@ def forecast(firsts: Sequence[First], way: Way | None, cost: Cost, parameters: P
     counted = _counted(firsts, way, middle, most=parameters.max_steps)
     steps = {name: parameters.max_steps if count is None else count for name, count in counted.items()}
     seconds = {name: seconds_of(count, cost) for name, count in steps.items()}
-    slopes = sorted(first.retain_change_per_gain for first in firsts)
     return block | {
         "within_max_steps": counted["expected"] is not None,
         "steps": steps,
         "seconds": seconds | {"high": SECONDS_OVERRUN * seconds["high"]},
-        "retain_loss_change": {
-            "low": wanted * slopes[0],
-            "expected": wanted * slopes[len(slopes) // 2],
-            "high": wanted * slopes[-1],
-        },
+        "retain_loss_change": retain_change(way, retain_loss),
     }
 
 

@@ -1,7 +1,6 @@
 """The retain budget and the moving target, looked at every few steps on whole sets."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,19 +11,11 @@ from core.evaluation.yardstick import yardstick
 from core.unlearning.bench import Bench, Weights
 from core.unlearning.checkpoint import State
 from core.unlearning.job import Parameters
+from core.unlearning.targets import Baseline, holdout_drop, retain_drop
 
 _LEAST_INTERVAL = 10
 _REPAIR_INTERVAL = 5
 _SCORES = ("losses", "correct", "counted")
-
-
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """What the model answered before the run."""
-
-    forget: SetScores
-    retain: SetScores
-    holdout: SetScores
 
 
 def steps_between_looks(retain_records: int, parameters: Parameters) -> int:
@@ -38,12 +29,23 @@ class Guard:
     def __init__(self, bench: Bench, baseline: Baseline, parameters: Parameters) -> None:
         self._bench = bench
         self._baseline = baseline
-        self._budget = parameters.retain_accuracy_budget
+        self._parameters = parameters
         self._interval = steps_between_looks(len(bench.retain), parameters)
         self._safe: Weights = bench.copy_weights()
         self._looked_at = 0
         self._holdout = baseline.holdout
         self.within_budget = True
+
+    @property
+    def holdout(self) -> SetScores:
+        """The holdout's scores at the last look."""
+        return self._holdout
+
+    @property
+    def unharmed(self) -> bool:
+        """Whether retain and holdout accuracy were both within their budgets at the last look."""
+        harm = holdout_drop(self._baseline.holdout, self._holdout, self._parameters)
+        return self.within_budget and (harm.met or not len(self._holdout))
 
     @property
     def yardstick(self) -> float | None:
@@ -57,13 +59,13 @@ class Guard:
 
     def due(self, step: int) -> bool:
         """Whether a look is due after ``step`` steps; sooner while the budget is exceeded."""
-        return step - self._looked_at >= (self._interval if self.within_budget else _REPAIR_INTERVAL)
+        return step - self._looked_at >= (self._interval if self.unharmed else _REPAIR_INTERVAL)
 
     def look(self, step: int) -> None:
         """Measure; weights within the budget become the ones to go back to. Raises ``Cancelled``."""
-        fall = self._baseline.retain.accuracy - self._bench.score(self._bench.retain).accuracy
+        harm = retain_drop(self._baseline.retain, self._bench.score(self._bench.retain), self._parameters)
         self._holdout = self._bench.score(self._bench.holdout)
-        self.within_budget = fall <= self._budget
+        self.within_budget = harm.met
         self._looked_at = step
         if self.within_budget:
             self._safe = self._bench.copy_weights()

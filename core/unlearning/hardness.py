@@ -9,14 +9,15 @@ and at the quota that a run would ask for, and ratio the policy's ``forget_targe
     way       A = -φ(losses now);  B = -φ(ratio × the holdout loss matched to each record);  gain wanted = A - B
     steps     left₀ = A;  left_{k+1} = left_k - ρ · min(G·γᵏ, left_k/4);  counted until left_k ≤ B
     seconds   (3 + ⌊steps/looks⌋) · scoring + steps · (1 + 1/3) · gradients
-    retain    (A - B) · (r·Δ)/(f·Δ) of the first step at the policy's quota: the change of the retain loss in nats
+    retain    between -min(d, retain loss) and d, with d = 5 % of (retain loss + rise of the forget loss that is wanted):
+              from there on a run repairs what it did to the retain set. Expected: a tenth of d, from runs
 
 left/4 is the trust region's leap, γ the growth of its rate. The spread comes from ρ, the share of its promises that a
 run realises (1, 0.8, 0.6), from γ (the trust region's 1.6, its square root, its fourth root), and from the minibatches
 (that with the largest G, the middle one, that with the smallest); the slow guess of seconds is half as much again, for
 retries and a busy machine. These are guesses and not bounds: gradients change
-along the way, repair steps and retries are not foreseen, and the retain cost is first order, as if the first step's
-terms held to the end.
+along the way, and repair steps and retries are not foreseen. The first-order retain cost of a step is no guide to that
+of a run: it is negative wherever the goals are aligned, and the curvature that it leaves out decides.
 """
 
 import math
@@ -105,7 +106,8 @@ def assess(bench: Bench, baseline: Baseline, parameters: Parameters, *, scoring_
         steps_between_looks=steps_between_looks(len(bench.retain), parameters),
     )
     firsts = [sample.first for sample in samples]
-    guessed = forecast(firsts, way_to_target(baseline, parameters), cost, parameters)
+    way = way_to_target(baseline, parameters)
+    guessed = forecast(firsts, way, cost, parameters, retain_loss=baseline.retain.loss)
     return _block(samples, list(bench.model.trainable), parameters) | {"forecast": finite_only(guessed)}
 
 
@@ -123,9 +125,7 @@ def _sample(
     capacity, free_capacity = float(assessment.hardness.S), float(assessment.hardness.C)
     dials["quota_ratio"] = usable_quota(parameters.quota_ratio, capacity=capacity, free_capacity=free_capacity)
     used = optimizer.plan(assessment)
-    gain = float(row["promised_forget_gain"] or 0.0)
-    slope = float(row["predicted_retain_change"] or 0.0) / gain if gain > 0 else 0.0
-    return _Sample(step, row, First(float(used.promised_forget_gain), slope, used.stop_reason), seconds)
+    return _Sample(step, row, First(float(used.promised_forget_gain), used.stop_reason), seconds)
 
 
 def _block(samples: Sequence[_Sample], names: Sequence[str], parameters: Parameters) -> dict[str, Any]:

@@ -33,6 +33,7 @@ Phase = Literal["preparing", "assessing", "unlearning", "evaluating", "publishin
 Mode = Literal["unlearn", "assess"]
 StopReason = Literal[
     "target_reached",
+    "targets_unmet",
     "max_steps",
     "collateral_forgetting_unavoidable",
     "infeasible",
@@ -86,9 +87,13 @@ class Parameters:
     max_grad_norm: float = 1.0
     forget_target_ratio: float = 0.95
     """The run has reached its target when the forget loss is at least this share of the yardstick, the geometric mean
-    of the holdout's loss before and now."""
+    of the holdout's loss before and now, and the next three hold."""
     retain_accuracy_budget: float = 0.01
     """Largest allowed fall of retain accuracy, a share of 1."""
+    holdout_accuracy_budget: float = 0.01
+    """Largest allowed fall of the matched holdout's accuracy; one answer is always allowed. 1: not aimed at."""
+    membership_auc_tolerance: float = 0.05
+    """How far from 0.5 the loss attack's AUC may end; never less than chance allows so few records. 0.5: no target."""
     max_evaluation_records: int = 10_000
     """Retain and holdout sets larger than this are evaluated on a seeded sample of this size."""
     devices: str = "one"
@@ -200,6 +205,8 @@ class Outcome:
     verdict: str | None = None
     """One of ``core.evaluation.verdict.VERDICTS``; None when nothing was judged (a failure, an assessment)."""
     verdict_reasons: tuple[str, ...] = ()
+    unmet_targets: tuple[Mapping[str, Any], ...] = ()
+    """The policy's targets that were missed, each with ``name``, ``value``, ``limit`` and ``reason``."""
     records: tuple[Mapping[str, Any], ...] = ()
     """Of each forget record ``record_id`` and what was measured before and after; at most 10,000 rows."""
     staged: tuple[StoredFile, ...] = ()
@@ -248,6 +255,7 @@ def read_outcome(path: Path) -> Outcome:
             **raw,
             "gates": tuple(raw["gates"]),
             "verdict_reasons": tuple(raw["verdict_reasons"]),
+            "unmet_targets": tuple(raw["unmet_targets"]),
             "records": tuple(raw["records"]),
             "staged": _files(raw["staged"]),
             "failure": Failure(**failure) if failure else None,

@@ -36,6 +36,7 @@ from core.unlearning.record_table import Row, record_rows, worst
 from core.unlearning.reference import compare, retrained
 from core.unlearning.seed import draw, generator
 from core.unlearning.speaking import memory, other_answers, own_words
+from core.unlearning.targets import standings, unmet
 from core.unlearning.text import Variants
 
 _SETS = ("forget", "retain", "holdout")
@@ -63,6 +64,7 @@ class Evidence:
     gates: tuple[Gate, ...]
     verdict: Verdict
     records: tuple[Row, ...]
+    unmet_targets: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,13 @@ class Panel:
     @property
     def baseline(self) -> Baseline:
         """The scores before the run, of the bench's sets."""
-        holdout = self._before.holdout.scores
+        return self._aimed_at(self._before)
+
+    def _aimed_at(self, seen: Look) -> Baseline:
+        """What was seen, as the run looks at it: with the matched holdout if there is enough of it."""
+        holdout = seen.holdout.scores
         strangers = holdout.take(self.matching.holdout) if self.matching.enough else holdout
-        return Baseline(self._before.forget.scores, self._before.retain.scores, strangers)
+        return Baseline(seen.forget.scores, seen.retain.scores, strangers)
 
     def summary(self) -> dict[str, Any]:
         """The ``before`` block as far as an assessment needs it."""
@@ -147,7 +153,9 @@ class Panel:
             "worst_records": worst(rows),
             **found,
         }
-        return Evidence(metrics, gates, verdict(gates, matched=self.matching.enough), rows)
+        reached = standings(self.baseline, self._aimed_at(after), self._job.parameters)
+        missed = unmet(reached, run.stop_reason, run.rows)
+        return Evidence(metrics, gates, verdict(gates, matched=self.matching.enough), rows, missed)
 
     def _more(self, memory: _Memory, after: Look, distance: float) -> tuple[Measurements, dict[str, Any]]:
         """Measurements that need the model once more, and their blocks of ``metrics``."""

@@ -7,6 +7,7 @@ import torch
 
 from core.unlearning.batches import ExampleSet, Family, RetainBatches
 from core.unlearning.bench import Bench
+from core.unlearning.cache import ExampleCache
 from core.unlearning.failures import UnlearningError
 from core.unlearning.images import image_family
 from core.unlearning.job import METHODS, Job
@@ -32,8 +33,8 @@ def prepare(
 ) -> tuple[Bench, Extras, Selection]:
     """The loaded model with its sets, what the panel looks at besides, and the selection they come from.
 
-    ``bench.holdout`` is all that is held out, or its sample. Seeds every generator. Raises ``UnlearningError`` for a
-    job that cannot be done.
+    ``bench.holdout`` is all that is held out, or its sample. Encoded records may be cached beside ``selection``. Seeds
+    every generator. Raises ``UnlearningError`` for a job that cannot be done.
     """
     if job.parameters.method not in METHODS:
         known = ", ".join(METHODS)
@@ -49,17 +50,20 @@ def prepare(
     family = _family(job, model)
     check_reference(model, parameters)
     dataset = Dataset(job.dataset, dataset_files, family.columns)
+    cache = ExampleCache(selection.parent)
 
     def measured(name: str) -> ExampleSet:
         sample = getattr(places, name).sample(parameters.max_evaluation_records, seed=parameters.seed)
-        return ExampleSet(dataset, family, sample)
+        return ExampleSet(dataset, family, sample, cache=cache)
 
-    batches = RetainBatches(dataset, family, places.retain, batch_size=parameters.batch_size, seed=parameters.seed)
+    batches = RetainBatches(
+        dataset, family, places.retain, batch_size=parameters.batch_size, seed=parameters.seed, cache=cache
+    )
     holdout = measured("holdout")
     bench = Bench(
         model=model,
         family=family,
-        forget=ExampleSet(dataset, family, places.forget),
+        forget=ExampleSet(dataset, family, places.forget, cache=cache),
         retain=measured("retain"),
         holdout=holdout,
         retain_batches=batches,
@@ -68,7 +72,7 @@ def prepare(
         ranks=ranks or Ranks(),
     )
     variants = _variants(job, dataset_files, family, places)
-    earlier = {run: ExampleSet(dataset, family, forgotten) for run, forgotten in by_run(places).items()}
+    earlier = {run: ExampleSet(dataset, family, forgotten, cache=cache) for run, forgotten in by_run(places).items()}
     return bench, Extras(holdout, places.forget_ids, variants, earlier), places
 
 

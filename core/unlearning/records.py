@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +16,9 @@ from core.unlearning.failures import BadRecord, UnlearningError
 from core.unlearning.job import DatasetSource
 from core.unlearning.selection import Places
 
-_ROWS_DECODED_AT_ONCE = 256
+_BYTES_DECODED_AT_ONCE = 8 * 2**20
+_MOST_ROWS_DECODED_AT_ONCE = 65_536
+_BUFFER_BYTES = 2**20
 _LINES_A_GROUP = 1024
 
 
@@ -42,7 +43,10 @@ class RecordFile(Protocol):
         ...
 
     def read(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The given rows (sorted, unique) in order; decodes no more than a few hundred rows at a time."""
+        """The given rows (sorted, unique) in order; decodes no more than a few megabytes at a time.
+
+        May be called by several threads at once.
+        """
         ...
 
 
@@ -50,27 +54,39 @@ class ParquetRecords:
     """Rows of one Parquet file; groups are its row groups."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self._file = pq.ParquetFile(path)
+        self._path = path
         self._columns = list(columns)
-        missing = [name for name in columns if name not in self._file.schema_arrow.names]
+        with pq.ParquetFile(path) as file:
+            self._metadata, names = file.metadata, file.schema_arrow.names
+        missing = [name for name in columns if name not in names]
         if missing:
             raise UnlearningError("bad_dataset", f"{path.name} has no column {missing[0]!r}.")
 
-        groups = (self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups))
+        groups = (self._metadata.row_group(i).num_rows for i in range(self._metadata.num_row_groups))
         self._bounds = np.cumsum([0, *groups], dtype=np.int64)
 
     def bounds(self) -> NDArray[np.int64]:
         return self._bounds
 
     def read(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, dict[str, Any]]]:
-        for group, (start, end) in enumerate(pairwise(self._bounds)):
-            wanted = rows[(rows >= start) & (rows < end)]
-            if len(wanted):
-                yield from self._read_group(group, int(start), wanted)
+        # In pieces: read otherwise, a row group's columns are held whole.
+        pieces: dict[str, Any] = {"buffer_size": _BUFFER_BYTES, "pre_buffer": False}
+        with pq.ParquetFile(self._path, metadata=self._metadata, **pieces) as file:
+            edges = np.searchsorted(rows, self._bounds)
+            for group in np.flatnonzero(np.diff(edges)).tolist():
+                yield from self._read_group(file, group, rows[edges[group] : edges[group + 1]])
 
-    def _read_group(self, group: int, start: int, wanted: NDArray[np.int64]) -> Iterator[tuple[int, dict[str, Any]]]:
-        batches = self._file.iter_batches(
-            batch_size=_ROWS_DECODED_AT_ONCE, row_groups=[group], columns=self._columns, use_threads=False
+    def _rows_at_once(self, group: int) -> int:
+        about = self._metadata.row_group(group)
+        row_bytes = max(1, about.total_byte_size // max(1, about.num_rows))
+        return max(1, min(_MOST_ROWS_DECODED_AT_ONCE, _BYTES_DECODED_AT_ONCE // row_bytes))
+
+    def _read_group(
+        self, file: pq.ParquetFile, group: int, wanted: NDArray[np.int64]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        start = int(self._bounds[group])
+        batches = file.iter_batches(
+            batch_size=self._rows_at_once(group), row_groups=[group], columns=self._columns, use_threads=False
         )
         for batch in batches:
             here = wanted[(wanted >= start) & (wanted < start + batch.num_rows)]

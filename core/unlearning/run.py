@@ -162,6 +162,7 @@ def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
         gates=tuple(gate.as_dict() for gate in evidence.gates),
         verdict=evidence.verdict.verdict,
         verdict_reasons=evidence.verdict.reasons,
+        unmet_targets=evidence.unmet_targets,
         records=evidence.records,
     )
 

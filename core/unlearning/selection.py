@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -86,7 +87,7 @@ def read_selection(path: Path, *, files: int) -> Selection:
 
 
 def _places(table: pa.Table, name: Set) -> Places:
-    here = table["set"].cast(pa.string()).to_numpy() == name
+    here = np.asarray(pc.call_function("equal", [table["set"].cast(pa.string()), name]))
     file, row = (cast("NDArray[np.int64]", table[key].to_numpy().astype(np.int64)[here]) for key in ("file", "row"))
     order = np.lexsort((row, file))
     return Places(file[order], row[order])

@@ -1,5 +1,6 @@
 """Causal language models: prompt and response become tokens, and only the response is scored."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ class TextFamily:
     ) -> None:
         """Raises ``UnlearningError`` when the dataset declares neither ``response`` nor ``text``."""
         self._tokenizer = tokenizer
+        self._one_at_a_time = threading.Lock()  # tokenizers do not promise to be safe among threads
         self._template = prompt_template
         self.end_token: int = end_token
         self._max = max_tokens
@@ -137,7 +139,8 @@ class TextFamily:
         return model(**batch.inputs, use_cache=False).logits[:, :-1].float()
 
     def _tokens(self, text: str) -> list[int]:
-        return self._tokenizer(text, add_special_tokens=False)["input_ids"]  # pyright: ignore[reportReturnType]
+        with self._one_at_a_time:
+            return self._tokenizer(text, add_special_tokens=False)["input_ids"]  # pyright: ignore[reportReturnType]
 
     @staticmethod
     def _text(record: Record, column: str | None) -> str:

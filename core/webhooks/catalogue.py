@@ -102,6 +102,7 @@ def _of_run(name: str, happened: str, status: str) -> EventType:
             "published_version": _NUMBER_OR_NULL,
             "stop_reason": _TEXT_OR_NULL,
             "verdict": _TEXT_OR_NULL,
+            "unmet_targets": _TEXTS,
             "forget_records": _COUNT,
             "attempt": _COUNT,
             "deletion_request_ids": _TEXTS,

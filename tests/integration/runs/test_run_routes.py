@@ -6,15 +6,16 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from core.access.service import workspace_named
 from core.platform.clock import utc_now
 from core.platform.database import transaction
 from core.platform.leases import Lease
+from core.platform.outbox import OutboxRow
 from core.runs import finishing, service
 from core.runs.planning import plan_next
-from core.runs.tables import Run
+from core.runs.tables import Run, RunEvent
 from core.unlearning.job import Outcome, Progress
 from tests.builders.estate import AT, Estate, staged
 from tests.builders.web import Web, web
@@ -52,10 +53,14 @@ def report(engine: Engine, lease: Lease) -> None:
 SCORES = tuple({"record_id": f"r-{i}", "loss_before": 0.01, "loss_after": 1.0 + i} for i in range(3))
 
 
+UNMET = {"name": "membership_auc", "value": 0.6, "limit": 0.55, "reason": "The run had no steps left (max_steps)."}
+
+
 def finish(engine: Engine, lease: Lease) -> None:
     uri = f"mem://store/models/digits/v2/{lease.row_id}-1/"
     outcome = Outcome(
-        stop_reason="target_reached",
+        stop_reason="targets_unmet",
+        unmet_targets=(UNMET,),
         verdict="passed_with_warnings",
         verdict_reasons=("gap_closed is 0.4.",),
         records=SCORES,
@@ -92,6 +97,19 @@ def test_steps_come_as_json_or_csv(acme: Web, lease: Lease) -> None:
     assert table.headers["Content-Type"].startswith("text/csv")
     assert table.text.splitlines() == ["step,kappa,branch", "1,0.2,direct", "2,0.1,"]
     assert acme.get(path, headers={"Accept": "image/png"}).status_code == 406
+
+
+def test_a_run_shows_which_targets_it_missed_and_tells_receivers(acme: Web, lease: Lease) -> None:
+    path = f"/v1/runs/{lease.row_id}"
+    assert acme.get(path).json()["unmet_targets"] == []
+    finish(acme.engine, lease)
+    assert acme.get(path).json()["unmet_targets"] == [UNMET]
+    with transaction(acme.engine) as tx:
+        shown = select(RunEvent.detail).where(RunEvent.run_id == lease.row_id, RunEvent.type == "succeeded")
+        ended = tx.scalars(shown).one()
+        told = tx.scalars(select(OutboxRow.payload).where(OutboxRow.name == "run.succeeded")).one()
+    assert ended["unmet_targets"] == [UNMET]
+    assert told["data"]["unmet_targets"] == ["membership_auc"]
 
 
 def test_a_run_shows_its_verdict_and_the_records_behind_it(acme: Web, lease: Lease) -> None:

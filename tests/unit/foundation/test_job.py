@@ -38,7 +38,10 @@ def test_a_job_survives_its_file(tmp_path: Path) -> None:
 def test_an_outcome_survives_its_file(tmp_path: Path) -> None:
     gate = {"name": "retain_accuracy_drop", "limit": 0.01, "value": 0.0, "passed": True}
     judged = Outcome(
-        verdict="failed", verdict_reasons=("Too far.",), records=({"record_id": "r-1", "loss_after": 1.0},)
+        verdict="failed",
+        verdict_reasons=("Too far.",),
+        records=({"record_id": "r-1", "loss_after": 1.0},),
+        unmet_targets=({"name": "membership_auc", "value": 0.6, "limit": 0.55, "reason": "No steps left."},),
     )
     outcome = replace(judged, stop_reason="target_reached", gates=(gate,), staged=(FILE,), failure=None)
     write_json(tmp_path / "outcome.json", outcome)

@@ -139,3 +139,36 @@ def test_whatever_comes_is_a_policy_or_refused(raw: dict[str, Any]) -> None:
     except InvalidInput:
         return
     assert from_json(as_json(policy)) == policy
+
+
+def test_targets_are_told_to_the_run_and_shown_again() -> None:
+    policy = from_json({"targets": {"membership_auc": 0.1, "forget_loss_ratio": 0.9, "holdout_accuracy_drop": 1}})
+    parameters = policy.parameters
+    assert (parameters.membership_auc_tolerance, parameters.forget_target_ratio) == (0.1, 0.9)
+    assert (parameters.holdout_accuracy_budget, parameters.retain_accuracy_budget) == (1, 0.01)
+    assert as_json(policy)["targets"] == {
+        "membership_auc": 0.1,
+        "forget_loss_ratio": 0.9,
+        "retain_accuracy_drop": 0.01,
+        "holdout_accuracy_drop": 1,
+    }
+    assert from_json(as_json(policy)) == policy
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "code"),
+    [
+        ({"targets": 3}, "/targets", "wrong_type"),
+        ({"targets": {"fame": 1}}, "/targets/fame", "unknown_field"),
+        ({"targets": {"membership_auc": 0.6}}, "/targets/membership_auc", "out_of_range"),
+        (
+            {"targets": {"forget_loss_ratio": 0.9}, "parameters": {"forget_target_ratio": 0.8}},
+            "/targets/forget_loss_ratio",
+            "said_twice",
+        ),
+    ],
+)
+def test_a_target_that_makes_no_sense_is_named(body: dict[str, Any], pointer: str, code: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        from_json(body)
+    assert [(problem.pointer, problem.code) for problem in refused.value.problems] == [(pointer, code)]

@@ -7,12 +7,22 @@ import pytest
 
 from core.evaluation.scores import SetScores
 from core.unlearning.dials import usable_quota
-from core.unlearning.forecast import CASES, Cost, First, Way, count_steps, forecast, seconds_of, way_to_target
+from core.unlearning.forecast import (
+    CASES,
+    Cost,
+    First,
+    Way,
+    count_steps,
+    forecast,
+    retain_change,
+    seconds_of,
+    way_to_target,
+)
 from core.unlearning.guard import Baseline
 from core.unlearning.job import Parameters
 
 COST = Cost(gradients_s=0.3, scoring_s=2.0, steps_between_looks=10)
-FIRSTS = [First(gain, slope, None) for gain, slope in ((0.01, -0.3), (0.02, -0.1), (0.04, 0.2))]
+FIRSTS = [First(gain, None) for gain in (0.01, 0.02, 0.04)]
 
 
 def scores(losses: list[float]) -> SetScores:
@@ -26,7 +36,7 @@ def baseline(forget: list[float], holdout: list[float]) -> Baseline:
 
 def test_a_run_first_grows_its_steps_and_then_takes_a_quarter_of_what_is_left() -> None:
     # promises 1, 2, then a quarter of 7, of 5.25: left 10, 9, 7, 5.25, 3.9375
-    way = Way(start=10.0, end=4.0)
+    way = Way(start=10.0, end=4.0, loss=1.0)
     assert count_steps(way, 1.0, realised=1.0, growth=2.0, most=100) == 4
     assert count_steps(replace(way, end=5.25), 1.0, realised=1.0, growth=2.0, most=100) == 3
     # half of each promise: left 10, 9.5, 8.5, 7.4375 (a quarter of 8.5 is 2.125), 6.508, 5.694, 4.982, 4.36, 3.81
@@ -34,10 +44,10 @@ def test_a_run_first_grows_its_steps_and_then_takes_a_quarter_of_what_is_left() 
 
 
 def test_a_way_that_is_too_long_has_no_count() -> None:
-    assert count_steps(Way(10.0, 9.375), 0.125, realised=1.0, growth=1.0, most=5) == 5
-    assert count_steps(Way(10.0, 9.25), 0.125, realised=1.0, growth=1.0, most=5) is None
-    assert count_steps(Way(10.0, 1.0), 0.0, realised=1.0, growth=1.6, most=50) is None
-    assert count_steps(Way(3.0, 3.0), 0.0, realised=1.0, growth=1.6, most=50) == 0
+    assert count_steps(Way(10.0, 9.375, 0.6), 0.125, realised=1.0, growth=1.0, most=5) == 5
+    assert count_steps(Way(10.0, 9.25, 0.6), 0.125, realised=1.0, growth=1.0, most=5) is None
+    assert count_steps(Way(10.0, 1.0, 0.6), 0.0, realised=1.0, growth=1.6, most=50) is None
+    assert count_steps(Way(3.0, 3.0, 0.0), 0.0, realised=1.0, growth=1.6, most=50) == 0
 
 
 def test_seconds_are_those_of_gradients_trials_and_looks() -> None:
@@ -65,36 +75,54 @@ def test_without_holdout_there_is_no_way_and_at_the_target_it_is_behind_us() -> 
     assert way_to_target(baseline([0.1], []), Parameters()) is None
     there = way_to_target(baseline([2.0], [2.0]), Parameters())
     assert there is not None
-    assert there.start == there.end
+    assert (there.start == there.end, there.loss) == (True, 0.0)
+
+
+def test_a_forget_set_whose_mean_is_there_but_not_its_members_has_a_way_to_go() -> None:
+    known = [0.01] * 19 + [40.0]  # mean 2.01 over a holdout of 2: the mean is carried by one record
+    found = way_to_target(baseline(known, [2.0] * 20), Parameters())
+    assert found is not None
+    assert found.loss == 0.0
+    assert found.start > found.end
 
 
 def test_the_forecast_spreads_over_minibatches_and_cases() -> None:
-    way = Way(2.0, 0.5)
-    block = forecast(FIRSTS, way, COST, Parameters(max_steps=200))
+    way = Way(2.0, 0.5, 0.6)
+    block = forecast(FIRSTS, way, COST, Parameters(max_steps=200), retain_loss=0.4)
     assert (block["why"], block["gain_wanted"], block["gain_of_first_step"]) == (None, 1.5, 0.02)
     for name, gain in (("low", 0.04), ("expected", 0.02), ("high", 0.01)):
         case = CASES[name]
         assert block["steps"][name] == count_steps(way, gain, realised=case.realised, growth=case.growth, most=200)
     assert block["steps"]["low"] < block["steps"]["expected"] < block["steps"]["high"]
     assert block["seconds"]["expected"] == pytest.approx(seconds_of(block["steps"]["expected"], COST))
-    assert block["retain_loss_change"] == pytest.approx({"low": -0.45, "expected": -0.15, "high": 0.3})
+    # 5 % of 0.4 + 0.6, a tenth of which is expected
+    assert block["retain_loss_change"] == pytest.approx({"low": -0.05, "expected": 0.005, "high": 0.05})
     assert block["within_max_steps"] is True
 
 
+def test_the_retain_loss_cannot_fall_below_nothing_and_stays_when_nothing_is_to_be_done() -> None:
+    assert retain_change(Way(2.0, 0.5, 0.6), 0.01) == pytest.approx({"low": -0.01, "expected": 0.00305, "high": 0.0305})
+    assert retain_change(Way(2.0, 2.0, 0.0), 0.4) == {"low": 0.0, "expected": 0.0, "high": 0.0}
+
+
 def test_the_policys_limit_caps_the_steps_and_is_told() -> None:
-    block = forecast(FIRSTS, Way(2.0, 0.5), COST, Parameters(max_steps=3))
+    block = forecast(FIRSTS, Way(2.0, 0.5, 0.6), COST, Parameters(max_steps=3), retain_loss=0.4)
     assert block["within_max_steps"] is False
     assert block["steps"] == {"low": 3, "expected": 3, "high": 3}
 
 
 def test_what_cannot_be_predicted_is_not() -> None:
-    nowhere = forecast(FIRSTS, None, COST, Parameters())
+    nowhere = forecast(FIRSTS, None, COST, Parameters(), retain_loss=0.4)
     stopped = [replace(first, stopped="collateral_forgetting_unavoidable") for first in FIRSTS]
-    stuck = forecast(stopped, Way(2.0, 0.5), COST, Parameters())
+    stuck = forecast(stopped, Way(2.0, 0.5, 0.6), COST, Parameters(), retain_loss=0.4)
     assert (nowhere["why"], stuck["why"]) == ("no_holdout", "collateral_forgetting_unavoidable")
     for block in (nowhere, stuck):
         assert block["steps"] is block["seconds"] is block["retain_loss_change"] is None
-    assert forecast(stopped, Way(2.0, 2.0), COST, Parameters())["steps"] == {"low": 0, "expected": 0, "high": 0}
+    assert forecast(stopped, Way(2.0, 2.0, 0.0), COST, Parameters(), retain_loss=0.4)["steps"] == {
+        "low": 0,
+        "expected": 0,
+        "high": 0,
+    }
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,14 @@ def test_a_run_is_divided_among_what_the_worker_was_given(
     assert launch.processes_of(given) == expected
 
 
+@pytest.mark.parametrize(
+    ("exit_codes", "telling"),
+    [([-15, -9], -9), ([1, -9], -9), ([-9, -11], -11), ([1, -15], 1), ([-15, -15], -15), ([-6, 1], -6)],
+)
+def test_what_the_launcher_did_itself_does_not_hide_why_processes_ended(exit_codes: list[int], telling: int) -> None:
+    assert launch.telling(exit_codes) == launch.telling(reversed(exit_codes)) == telling
+
+
 @pytest.mark.parametrize(("device", "gpus"), [("cuda", 0), ("cuda", 1), ("auto", 1)])
 def test_more_processes_than_gpus_are_refused(
     device: str, gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -37,7 +37,8 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 def test_a_peer_is_measured_gated_and_reported_like_hamu(digits: Built, tmp_path: Path) -> None:
-    job = job_of(digits, method="grad_diff", learning_rate=1e-4)
+    loss_alone = {"membership_auc_tolerance": 0.5, "holdout_accuracy_budget": 1.0}
+    job = job_of(digits, method="grad_diff", learning_rate=1e-4, **loss_alone)
     outcome, told = start(digits, sets_of(digits, WRITER), tmp_path, job=job)
     assert outcome.stop_reason == "target_reached"
     assert outcome.metrics is not None
