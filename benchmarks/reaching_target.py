@@ -3,10 +3,12 @@
     OMP_NUM_THREADS=1 python -m benchmarks.reaching_target --models digits noisy people --seeds 10 11 12 20 21 22
 
 Builds each model from its seed, unlearns three people from it with default parameters, and prints a line a run and a
-summary a model. With --control each model is also trained anew without the person (the method ``retrain``, at the rate
-and for the epochs given), and a run must then meet the whole goal: forget loss within 20 % of the matched holdout's,
-membership AUC no farther from 0.5 than halfway from where it was, and within 0.1 of it where the control's is, retain
-and holdout accuracy down by at most a point, in a fifth of the control's time. Nothing is tuned to a model; seeds that were used to choose the loop's constants are 0, 1 and 2.
+summary a model. Nothing is tuned to a model; seeds that were used to choose the loop's constants are 0, 1 and 2.
+
+With --control each model is also trained anew without the person (the method ``retrain``, at the rate and for the
+epochs given), and a run must then meet the whole goal: forget loss within 20 % of the matched holdout's, membership AUC
+no farther from 0.5 than halfway from where it was, and within 0.1 of it where the control's is, retain and holdout
+accuracy down by at most a point, in a fifth of the control's time.
 """
 
 import argparse

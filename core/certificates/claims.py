@@ -158,6 +158,7 @@ def _run(run: Run) -> dict[str, Any]:
     return {
         "status": run.status,
         "stop_reason": run.stop_reason,
+        "unmet_targets": [dict(target) for target in run.unmet_targets or ()],
         "attempt": run.attempt,
         "created_at": rfc3339(run.created_at),
         "started_at": rfc3339(run.started_at) if run.started_at else None,

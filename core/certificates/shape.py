@@ -83,11 +83,21 @@ class Records(_Part):
     digests: list[Digest] | None
 
 
+class UnmetTarget(_Part):
+    """A target of the policy that the run did not reach."""
+
+    name: Text
+    value: float | None
+    limit: float
+    reason: Text
+
+
 class RunPart(_Part):
     """How the run went."""
 
     status: Literal["succeeded", "failed"]
     stop_reason: str | None
+    unmet_targets: list[UnmetTarget]
     attempt: Count
     created_at: Time
     started_at: Time | None

@@ -43,6 +43,7 @@ GATES: Final[Mapping[str, Limit]] = {
     "memorisation_gap": Limit("G1", at_most=0.05),
     "forget_loss_p95_ratio": Limit("G2", at_most=1.0, severity="advisory"),
     **{f"membership_auc_{attack}": Limit("G3", at_least=0.45, at_most=0.55) for attack in _ATTACKS},
+    "membership_auc_min_k_plus": Limit("G3", at_least=0.45, at_most=0.55, severity="advisory"),
     **{f"membership_tpr_{attack}": Limit("G3", at_most=0.03, severity="advisory") for attack in _ATTACKS},
     "retain_accuracy_drop": Limit("G4", at_most=0.01, always=True),
     "holdout_accuracy_drop": Limit("G4", at_most=0.01),

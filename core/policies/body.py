@@ -125,11 +125,12 @@ def _with_targets(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]
         return rest, [Problem("/targets", "wrong_type", "An object is needed.")]
     if not targets or not isinstance(parameters, Mapping):
         return rest, []
+    asked, told = dict[str, Any](targets), dict[str, Any](parameters)
     problems: list[Problem] = []
-    for name, value in targets.items():
-        problems += _target_problems(name, value, parameters)
-    wanted = {TARGETS[name]: value for name, value in targets.items() if name in TARGETS}
-    return {**rest, "parameters": {**parameters, **({} if problems else wanted)}}, problems
+    for name, value in asked.items():
+        problems += _target_problems(name, value, told)
+    wanted = {TARGETS[name]: value for name, value in asked.items() if name in TARGETS}
+    return {**rest, "parameters": {**told, **({} if problems else wanted)}}, problems
 
 
 def _target_problems(name: str, value: Any, parameters: Mapping[str, Any]) -> list[Problem]:

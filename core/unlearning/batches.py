@@ -122,6 +122,11 @@ class RetainBatches:
         self._cache = cache
         self._sampler = WindowSampler(dataset.groups(places), batch_size=batch_size, seed=seed)
 
+    @property
+    def records(self) -> int:
+        """Size of the whole retain set."""
+        return len(self._places)
+
     def steps(self, epochs: int) -> int:
         """How many batches hold every record ``epochs`` times."""
         return math.ceil(epochs * len(self._places) / self._sampler.batch_size)

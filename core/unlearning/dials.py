@@ -8,9 +8,6 @@ ACCEPT_SHARE = 0.25
 FREE_SHARE = 0.9
 """The quota stays below this share of what can be had without retain cost."""
 
-RETAIN_DRIFT = 0.05
-"""Retain loss may rise by this share of the way from forget loss to yardstick before it is repaired."""
-
 LEAST_QUOTA = 0.05
 """Quota of a repair step, and the lowest of a forget step: if even that is not free, the stop rule ends the run."""
 

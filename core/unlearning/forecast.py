@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core.unlearning.dials import REGION, RETAIN_DRIFT
+from core.unlearning.dials import REGION
 from core.unlearning.guard import Baseline
 from core.unlearning.job import Parameters
 from core.unlearning.objective import ForgetObjective, matched_targets, value_of
@@ -28,8 +28,12 @@ class _Case:
     growth: float
 
 
-EXPECTED_DRIFT = 0.1
-"""Of the retain change that a run allows itself, the share that the middle run ended with (docs/quotes.md)."""
+STEPS_OVERRUN = 3.0
+"""Factor of the slow guess: repair steps, and those after the forget loss is at its target (docs/quotes.md)."""
+
+RETAIN_CASES = {"low": -0.5, "expected": 1.3, "high": 4.0}
+"""Change of the retain loss over share forgotten · (retain loss + wanted rise of the forget loss); docs/quotes.md says
+from which runs."""
 
 CASES = {
     "low": _Case(1.0, REGION.growth),
@@ -75,7 +79,7 @@ class Cost:
 def way_to_target(baseline: Baseline, parameters: Parameters) -> Way | None:
     """The way if every record ends at ``forget_target_ratio`` of the holdout loss matched to it.
 
-    None without a holdout, for then there is no target; ``start == end`` when loss and membership are at theirs already.
+    None without a holdout, for then there is no target; ``start == end`` when loss and membership are there already.
     """
     forget, holdout = baseline.forget.losses, baseline.holdout.losses
     if not len(holdout) or not np.isfinite(baseline.holdout.loss):
@@ -89,13 +93,20 @@ def way_to_target(baseline: Baseline, parameters: Parameters) -> Way | None:
     return Way(start, min(start, end), rise)
 
 
-def retain_change(way: Way, retain_loss: float) -> dict[str, float]:
-    """Change of the retain loss in nats, ``low``, ``expected``, ``high``, from a retain loss in nats.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is retained."""
 
-    A run may disturb the retain set by a share of the way before it repairs; what it gains meanwhile is of that size too.
-    """
-    most = RETAIN_DRIFT * (retain_loss + way.loss) if way.start > way.end else 0.0
-    return {"low": -min(most, retain_loss), "expected": EXPECTED_DRIFT * most, "high": most}
+    loss: float
+    """Its mean loss in nats."""
+    forgotten: float
+    """Records to forget for each that is retained."""
+
+
+def retain_change(way: Way, kept: Kept) -> dict[str, float]:
+    """Change of the retain loss in nats, ``low``, ``expected``, ``high``; no loss falls below 0."""
+    scale = kept.forgotten * (kept.loss + way.loss) if way.start > way.end else 0.0
+    return {name: max(-kept.loss, factor * scale) for name, factor in RETAIN_CASES.items()}
 
 
 def count_steps(way: Way, first_gain: float, *, realised: float, growth: float, most: int) -> int | None:
@@ -120,7 +131,7 @@ def seconds_of(steps: int, cost: Cost) -> float:
 
 
 def forecast(
-    firsts: Sequence[First], way: Way | None, cost: Cost, parameters: Parameters, *, retain_loss: float
+    firsts: Sequence[First], way: Way | None, cost: Cost, parameters: Parameters, *, kept: Kept
 ) -> dict[str, Any]:
     """The forecast block, with low, expected and high guesses; what cannot be guessed is None and ``why`` says it.
 
@@ -146,12 +157,13 @@ def forecast(
         return block | {"why": middle.stopped}
     counted = _counted(firsts, way, middle, most=parameters.max_steps)
     steps = {name: parameters.max_steps if count is None else count for name, count in counted.items()}
+    steps["high"] = min(parameters.max_steps, round(STEPS_OVERRUN * steps["high"]))
     seconds = {name: seconds_of(count, cost) for name, count in steps.items()}
     return block | {
         "within_max_steps": counted["expected"] is not None,
         "steps": steps,
         "seconds": seconds | {"high": SECONDS_OVERRUN * seconds["high"]},
-        "retain_loss_change": retain_change(way, retain_loss),
+        "retain_loss_change": retain_change(way, kept),
     }
 
 

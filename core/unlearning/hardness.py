@@ -9,15 +9,15 @@ and at the quota that a run would ask for, and ratio the policy's ``forget_targe
     way       A = -φ(losses now);  B = -φ(ratio × the holdout loss matched to each record);  gain wanted = A - B
     steps     left₀ = A;  left_{k+1} = left_k - ρ · min(G·γᵏ, left_k/4);  counted until left_k ≤ B
     seconds   (3 + ⌊steps/looks⌋) · scoring + steps · (1 + 1/3) · gradients
-    retain    between -min(d, retain loss) and d, with d = 5 % of (retain loss + rise of the forget loss that is wanted):
-              from there on a run repairs what it did to the retain set. Expected: a tenth of d, from runs
+    retain    c · (records to forget / retained) · (retain loss + rise of the forget loss that is wanted), in nats, with
+              c = -0.5, 1.3, 4 from runs (docs/quotes.md); never below -(retain loss)
 
 left/4 is the trust region's leap, γ the growth of its rate. The spread comes from ρ, the share of its promises that a
 run realises (1, 0.8, 0.6), from γ (the trust region's 1.6, its square root, its fourth root), and from the minibatches
-(that with the largest G, the middle one, that with the smallest); the slow guess of seconds is half as much again, for
-retries and a busy machine. These are guesses and not bounds: gradients change
-along the way, and repair steps and retries are not foreseen. The first-order retain cost of a step is no guide to that
-of a run: it is negative wherever the goals are aligned, and the curvature that it leaves out decides.
+(that with the largest G, the middle one, that with the smallest). The slow guess of steps is three times what that
+gives, for repairs, and that of seconds half as much again, for retries and a busy machine. These are guesses and not
+bounds: gradients change along the way. The first-order retain cost of a step is no guide to that of a run: it is
+negative wherever the goals are aligned, and the curvature that it leaves out decides.
 """
 
 import math
@@ -36,7 +36,7 @@ from core.unlearning.batches import Example
 from core.unlearning.bench import Bench
 from core.unlearning.dials import usable_quota
 from core.unlearning.failures import UnlearningError
-from core.unlearning.forecast import Cost, First, forecast, way_to_target
+from core.unlearning.forecast import Cost, First, Kept, forecast, way_to_target
 from core.unlearning.guard import Baseline, steps_between_looks
 from core.unlearning.job import Parameters
 from core.unlearning.objective import ForgetObjective
@@ -107,7 +107,8 @@ def assess(bench: Bench, baseline: Baseline, parameters: Parameters, *, scoring_
     )
     firsts = [sample.first for sample in samples]
     way = way_to_target(baseline, parameters)
-    guessed = forecast(firsts, way, cost, parameters, retain_loss=baseline.retain.loss)
+    kept = Kept(baseline.retain.loss, len(bench.forget) / bench.retain_batches.records)
+    guessed = forecast(firsts, way, cost, parameters, kept=kept)
     return _block(samples, list(bench.model.trainable), parameters) | {"forecast": finite_only(guessed)}
 
 

@@ -18,7 +18,7 @@ from core.unlearning.batches import Batch
 from core.unlearning.bench import Bench
 from core.unlearning.checkpoint import State
 from core.unlearning.course import Course
-from core.unlearning.dials import LEAST_QUOTA, REGION, RETAIN_DRIFT, usable_quota
+from core.unlearning.dials import LEAST_QUOTA, REGION, usable_quota
 from core.unlearning.guard import Baseline
 from core.unlearning.hardness import make_optimizer
 from core.unlearning.job import Parameters, StopReason
@@ -27,6 +27,9 @@ from core.unlearning.objective import ForgetObjective
 
 _CEILING = 1.1
 """No step is kept that lifts the forget loss above this multiple of the yardstick."""
+
+_RETAIN_DRIFT = 0.05
+"""Retain loss may rise by this share of the way from forget loss to yardstick before it is repaired."""
 
 _MISSES_BEFORE_GIVING_UP = 8
 
@@ -85,7 +88,7 @@ class Unlearning(Course):
         """Repair when the retain set has suffered; after that forgetting goes on."""
         before = self._baseline.retain.loss
         way = (self._guard.yardstick or before) - self._baseline.forget.loss
-        allowed = before + RETAIN_DRIFT * way
+        allowed = before + _RETAIN_DRIFT * way
         return "repair" if not self._guard.unharmed or retain_loss > allowed else "forget"
 
     def _set_dials(self, kind: Kind, assessment: Assessment) -> None:

@@ -36,3 +36,9 @@ def test_the_parameters_stand_once_and_the_code_by_itself() -> None:
     assert (made["method"], made["seed"], made["parameters"]["learning_rate"]) == ("hamu-q", 7, 1e-3)
     assert made["code"] == {"version": "0.1.0", "commit": None}
     assert made["worker"] == {"device": "cpu", "torch": "2", "threads": 1}
+
+
+def test_the_targets_that_were_missed_are_said() -> None:
+    missed = {"name": "membership_auc", "value": 0.41, "limit": 0.45, "reason": "No steps left."}
+    assert claims()["run"]["unmet_targets"] == []
+    assert claims(stop_reason="targets_unmet", unmet_targets=[missed])["run"]["unmet_targets"] == [missed]

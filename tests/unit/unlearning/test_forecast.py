@@ -11,6 +11,7 @@ from core.unlearning.forecast import (
     CASES,
     Cost,
     First,
+    Kept,
     Way,
     count_steps,
     forecast,
@@ -22,6 +23,7 @@ from core.unlearning.guard import Baseline
 from core.unlearning.job import Parameters
 
 COST = Cost(gradients_s=0.3, scoring_s=2.0, steps_between_looks=10)
+KEPT = Kept(loss=0.4, forgotten=0.05)
 FIRSTS = [First(gain, None) for gain in (0.01, 0.02, 0.04)]
 
 
@@ -88,37 +90,39 @@ def test_a_forget_set_whose_mean_is_there_but_not_its_members_has_a_way_to_go() 
 
 def test_the_forecast_spreads_over_minibatches_and_cases() -> None:
     way = Way(2.0, 0.5, 0.6)
-    block = forecast(FIRSTS, way, COST, Parameters(max_steps=200), retain_loss=0.4)
+    block = forecast(FIRSTS, way, COST, Parameters(max_steps=200), kept=KEPT)
     assert (block["why"], block["gain_wanted"], block["gain_of_first_step"]) == (None, 1.5, 0.02)
     for name, gain in (("low", 0.04), ("expected", 0.02), ("high", 0.01)):
         case = CASES[name]
-        assert block["steps"][name] == count_steps(way, gain, realised=case.realised, growth=case.growth, most=200)
+        counted = count_steps(way, gain, realised=case.realised, growth=case.growth, most=200)
+        assert block["steps"][name] == (counted or 0) * (3 if name == "high" else 1)
     assert block["steps"]["low"] < block["steps"]["expected"] < block["steps"]["high"]
     assert block["seconds"]["expected"] == pytest.approx(seconds_of(block["steps"]["expected"], COST))
-    # 5 % of 0.4 + 0.6, a tenth of which is expected
-    assert block["retain_loss_change"] == pytest.approx({"low": -0.05, "expected": 0.005, "high": 0.05})
+    # 0.05 of 0.4 + 0.6
+    assert block["retain_loss_change"] == pytest.approx({"low": -0.025, "expected": 0.065, "high": 0.2})
     assert block["within_max_steps"] is True
 
 
 def test_the_retain_loss_cannot_fall_below_nothing_and_stays_when_nothing_is_to_be_done() -> None:
-    assert retain_change(Way(2.0, 0.5, 0.6), 0.01) == pytest.approx({"low": -0.01, "expected": 0.00305, "high": 0.0305})
-    assert retain_change(Way(2.0, 2.0, 0.0), 0.4) == {"low": 0.0, "expected": 0.0, "high": 0.0}
+    found = retain_change(Way(2.0, 0.5, 0.6), Kept(loss=0.01, forgotten=0.05))
+    assert found == pytest.approx({"low": -0.01, "expected": 0.03965, "high": 0.122})  # 0.05 of 0.61 is 0.0305
+    assert retain_change(Way(2.0, 2.0, 0.0), KEPT) == {"low": 0.0, "expected": 0.0, "high": 0.0}
 
 
 def test_the_policys_limit_caps_the_steps_and_is_told() -> None:
-    block = forecast(FIRSTS, Way(2.0, 0.5, 0.6), COST, Parameters(max_steps=3), retain_loss=0.4)
+    block = forecast(FIRSTS, Way(2.0, 0.5, 0.6), COST, Parameters(max_steps=3), kept=KEPT)
     assert block["within_max_steps"] is False
     assert block["steps"] == {"low": 3, "expected": 3, "high": 3}
 
 
 def test_what_cannot_be_predicted_is_not() -> None:
-    nowhere = forecast(FIRSTS, None, COST, Parameters(), retain_loss=0.4)
+    nowhere = forecast(FIRSTS, None, COST, Parameters(), kept=KEPT)
     stopped = [replace(first, stopped="collateral_forgetting_unavoidable") for first in FIRSTS]
-    stuck = forecast(stopped, Way(2.0, 0.5, 0.6), COST, Parameters(), retain_loss=0.4)
+    stuck = forecast(stopped, Way(2.0, 0.5, 0.6), COST, Parameters(), kept=KEPT)
     assert (nowhere["why"], stuck["why"]) == ("no_holdout", "collateral_forgetting_unavoidable")
     for block in (nowhere, stuck):
         assert block["steps"] is block["seconds"] is block["retain_loss_change"] is None
-    assert forecast(stopped, Way(2.0, 2.0, 0.0), COST, Parameters(), retain_loss=0.4)["steps"] == {
+    assert forecast(stopped, Way(2.0, 2.0, 0.0), COST, Parameters(), kept=KEPT)["steps"] == {
         "low": 0,
         "expected": 0,
         "high": 0,
