@@ -33,8 +33,8 @@ def prepare(
 ) -> tuple[Bench, Extras, Selection]:
     """The loaded model with its sets, what the panel looks at besides, and the selection they come from.
 
-    ``bench.holdout`` is all that is held out, or its sample. Seeds every generator. Raises ``UnlearningError`` for a
-    job that cannot be done.
+    ``bench.holdout`` is all that is held out, or its sample. Encoded records may be cached beside ``selection``. Seeds
+    every generator. Raises ``UnlearningError`` for a job that cannot be done.
     """
     if job.parameters.method not in METHODS:
         known = ", ".join(METHODS)
