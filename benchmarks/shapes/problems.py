@@ -124,7 +124,7 @@ CIFAR = Size(
     stop_steps=60, hamu_rates=(0.03, 0.1), peer_rates=(3e-4, 1e-3), front_steps=8, front_forget=40, looked_at=100,
 )  # fmt: skip
 TOFU = Size(
-    batch=20, begun=3, under=12, over=60, peak=5e-3, retain=400, draws=3, gain_rate=1e-3, gain_steps=6, stop_rate=0.1,
+    batch=20, begun=1, under=12, over=60, peak=5e-3, retain=400, draws=3, gain_rate=1e-3, gain_steps=6, stop_rate=0.1,
     stop_steps=60, hamu_rates=(0.03, 0.1), peer_rates=(3e-4, 1e-3), front_steps=8, front_forget=20, looked_at=60,
 )  # fmt: skip
 DIGITS = Size(
