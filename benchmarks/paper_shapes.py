@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--problems", nargs="+", choices=("cifar10", "tofu", "digits"))
     parser.add_argument("--shapes", nargs="+", choices=tuple(SHAPES), default=list(SHAPES))
-    parser.add_argument("--quick", action="store_true", help="fewer records, epochs and steps")
+    parser.add_argument("--quick", action="store_true", help="fewer draws, epochs and steps")
     chosen = parser.parse_args()
     names = chosen.problems or (["cifar10", "tofu"] if chosen.data else ["digits"])
     if chosen.data is None and set(names) != {"digits"}:
@@ -116,16 +116,16 @@ def _problem(name: str, data: Path | None, *, quick: bool) -> Problem:
     if data is None or name == "digits":
         problem = problems.digits()
     elif name == "cifar10":
-        problem = problems.cifar(data, 400 if quick else 800)
+        problem = problems.cifar(data, 400)
     else:
-        problem = problems.tofu(data, 10 if quick else 20)
+        problem = problems.tofu(data, 10)
     return replace(problem, size=_quick(problem.size)) if quick else problem
 
 
 def _quick(size: problems.Size) -> problems.Size:
     return replace(
-        size, over=3 * size.over // 4, batch=size.batch // 2, retain=size.retain // 2, gain_steps=5,
-        stop_steps=40, front_steps=5, front_forget=min(24, size.front_forget), looked_at=60,
+        size, over=size.over // 2, retain=size.retain // 2, draws=1, stop_steps=size.stop_steps // 2,
+        front_steps=size.front_steps // 4,
     )  # fmt: skip
 
 

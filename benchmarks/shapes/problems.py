@@ -120,12 +120,12 @@ class ResNet20(nn.Module):
 
 
 CIFAR = Size(
-    batch=50, begun=2, under=8, over=40, peak=1e-2, retain=160, draws=4, gain_rate=1e-3, gain_steps=6, stop_rate=0.01,
-    stop_steps=60, hamu_rates=(0.03, 0.1), peer_rates=(3e-4, 1e-3), front_steps=8, front_forget=40, looked_at=100,
+    batch=25, begun=2, under=8, over=30, peak=1e-2, retain=80, draws=4, gain_rate=1e-3, gain_steps=5, stop_rate=0.01,
+    stop_steps=40, hamu_rates=(0.01, 0.03), peer_rates=(3e-4, 1e-3), front_steps=16, front_forget=24, looked_at=60,
 )  # fmt: skip
 TOFU = Size(
-    batch=20, begun=1, under=12, over=60, peak=5e-3, retain=400, draws=3, gain_rate=1e-3, gain_steps=6, stop_rate=0.1,
-    stop_steps=60, hamu_rates=(0.03, 0.1), peer_rates=(3e-4, 1e-3), front_steps=8, front_forget=20, looked_at=60,
+    batch=10, begun=1, under=12, over=45, peak=5e-3, retain=200, draws=3, gain_rate=1e-3, gain_steps=5, stop_rate=0.1,
+    stop_steps=40, hamu_rates=(0.03, 0.1), peer_rates=(3e-4, 1e-3), front_steps=16, front_forget=20, looked_at=60,
 )  # fmt: skip
 DIGITS = Size(
     batch=64, begun=1, under=1, over=40, peak=3e-3, retain=512, draws=8, gain_rate=1e-3, gain_steps=10, stop_rate=0.03,
