@@ -153,7 +153,9 @@ def test_from_upload_to_download(service: Service) -> None:
         listed = await answered(await http.get("/v1/models/writer/versions"), 200)
         assert [one["version"] for one in listed["data"]] == [1]
         (only,) = (await answered(await http.get("/v1/models"), 200))["data"]
-        assert only == await answered(await http.get("/v1/models/writer"), 200)
+        alone = await answered(await http.get("/v1/models/writer"), 200)
+        assert alone.pop("drift")["advice"] == "keep"
+        assert only == alone
         assert only["aliases"] == {"latest": 1, "production": 1}
 
     service.run(talk)
