@@ -5,7 +5,7 @@ of rates; its front is what is best among all points of its walks. HAMU takes it
 along gradients clipped to norm 1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -87,7 +87,7 @@ def _rates(problem: Problem, method: str) -> Sequence[float]:
     return problem.size.hamu_rates if method.startswith("hamu") else problem.size.peer_rates
 
 
-def _walk(problem: Problem, bench: Bench, before: Baseline, method: str, rate: float, epochs: int):
+def _walk(problem: Problem, bench: Bench, before: Baseline, method: str, rate: float, epochs: int) -> Iterator[int]:
     """Takes the steps, and yields the number of those taken whenever it is time to look."""
     step, steps = _stepper(bench, before, method, rate, epochs)
     steps = steps or problem.size.front_steps

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Final
 
 from core.opendsr.parsing import Rules
-from core.opendsr.terms import CCPA, GDPR
 from core.platform.settings import Settings
+from core.policies.regulations import BUILT_IN
 
 SHORTEST_HOLD_S: Final = 2
 
@@ -45,7 +45,7 @@ class Profile:
         """The rules for bodies of create requests."""
         return Rules(
             domain=self.domain,
-            regulations=frozenset({GDPR, CCPA, *self.regulations}),
+            regulations=frozenset({*BUILT_IN, *self.regulations}),
             max_hold_s=self.max_hold_s,
             max_ids=self.max_ids,
             allow_http=self.allow_http,
