@@ -1,6 +1,7 @@
 """``python -m worker``: one worker. It answers doorbells, looks for work by itself, and holds one run at a time."""
 
 import threading
+from collections.abc import Sequence
 
 import structlog
 from celery import Celery
@@ -14,14 +15,17 @@ from worker import tasks
 from worker.app import make_app
 from worker.executor import Executor
 from worker.polling import keep_looking
-from worker.supervisor import Supervisor
+from worker.supervisor import CHILD, Supervisor
 from worker.workfolder import remove_leftovers
 
 log = structlog.get_logger()
 
 
-def main() -> None:
-    """Work until SIGTERM; a run at work is then handed back, and its child ended, before the process ends."""
+def main(command: Sequence[str] = CHILD) -> None:
+    """Work until SIGTERM; a run at work is then handed back, and its child ended, before the process ends.
+
+    command: what is started for a run, with its work folder appended.
+    """
     settings = embedded.resolve(Settings())
     logging.configure(settings)
     assert settings.database.url is not None  # noqa: S101
@@ -29,7 +33,7 @@ def main() -> None:
     store = open_store(settings)
     log.info("worker_started", leftovers_removed=remove_leftovers(settings.worker.work_dir))
     stopping = threading.Event()
-    supervisor = Supervisor(engine, store, settings, stopping=stopping)
+    supervisor = Supervisor(engine, store, settings, stopping=stopping, command=command)
     executor = Executor(engine, store, settings, supervisor=supervisor, stopping=stopping)
     looking = threading.Thread(
         target=keep_looking,
