@@ -29,7 +29,8 @@ def main(command: Sequence[str] = CHILD) -> None:
     settings = embedded.resolve(Settings())
     logging.configure(settings)
     assert settings.database.url is not None  # noqa: S101
-    engine = open_engine(settings.database.url.get_secret_value(), pool_size=4)
+    url, lease_s = settings.database.url.get_secret_value(), settings.worker.lease_ttl_s
+    engine = open_engine(url, pool_size=4, idle_limit_s=lease_s)
     store = open_store(settings)
     log.info("worker_started", leftovers_removed=remove_leftovers(settings.worker.work_dir))
     stopping = threading.Event()

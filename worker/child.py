@@ -5,6 +5,7 @@ line, leaves ``outcome.json`` behind, and stops at the next step when it gets SI
 does: see ``worker.childprocess``. What it computes in several processes it has done by ``worker.launch``.
 """
 
+import shutil
 import signal
 import sys
 import threading
@@ -28,7 +29,7 @@ from core.unlearning.job import (
     read_job,
     write_json,
 )
-from worker.patience import in_words, patiently
+from worker.patience import DISK_FULL, in_words, patiently
 from worker.reports import Reports, end_with_input
 
 Compute = Callable[[Job, Path, ObjectStore, list[Path], Reports, threading.Event], Outcome]
@@ -65,7 +66,15 @@ def main(folder: Path, compute: Compute = _compute) -> None:
     job = read_job(folder / JOB_FILE)
     report(Progress("preparing"))
     outcome = in_words(lambda: carry_out(job, folder, open_store(settings), report, cancelled, compute))
+    if outcome.failure == DISK_FULL:
+        _make_room(folder)
     write_json(folder / OUTCOME_FILE, replace(outcome, worker={**outcome.worker, "code": code(settings.commit)}))
+
+
+def _make_room(folder: Path) -> None:
+    """For the outcome, by what nobody needs any more."""
+    for name in ("model", "dataset", "output"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def carry_out(

@@ -24,7 +24,11 @@ STEPS = 6
 _STEP_S = 0.02
 _GLANCE_S = 0.05
 HARDNESS = {"verdict": "easy"}
-GATES = ({"name": "retain_accuracy_drop", "limit": 0.02, "value": 0.0, "passed": True},)
+GATE = {
+    "name": "retain_accuracy_drop", "group": "utility", "value": 0.0, "low": 0.0, "high": 0.0, "at_least": None,
+    "at_most": 0.02, "limit": 0.02, "status": "passed", "severity": "required", "passed": True, "no_op": None,
+    "no_op_status": None,
+}  # fmt: skip
 
 
 def compute(
@@ -53,7 +57,7 @@ def compute(
         stop_reason="target_reached",
         hardness=HARDNESS,
         metrics={"before": {}, "after": {}},
-        gates=GATES,
+        gates=(GATE,),
         verdict="passed",
         forget_records=2,
         retain_records=10,

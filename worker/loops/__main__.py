@@ -3,9 +3,11 @@
 Any number of these processes may run side by side; rows are locked, so that no work is done twice.
 """
 
+import os
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -38,27 +40,46 @@ log = structlog.get_logger()
 _CONNECTIONS = 16
 """One for each loop and some for the threads that send webhooks and callbacks."""
 
+_GRACE_S = 20.0
+"""As long as one call to a webhook receiver may take, and a little more."""
+
+_IDLE_LIMIT_S = 300.0
+"""Longer than a turn waits for broker or store within a transaction."""
+
 
 def main() -> None:
-    """Turn every loop until SIGTERM or SIGINT, then end each after the turn it is in."""
+    """Turn every loop until SIGTERM or SIGINT, then end each after the turn it is in, but wait no longer than a while.
+
+    What a loop is broken off in is rolled back, and done by the next process.
+    """
     settings = embedded.resolve(Settings())
     logging.configure(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    threads = [threading.Thread(target=loop, name=name) for name, loop in _loops(settings, stop).items()]
+    threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in _loops(settings, stop).items()]
     for thread in threads:
         thread.start()
     log.info("loops_started", loops=[thread.name for thread in threads])
+    stop.wait()
+    late = not_ended(threads, limit_s=_GRACE_S)
+    log.info("loops_stopped", broken_off=late)
+    if late:
+        os._exit(0)  # threads of pools would be waited for
+
+
+def not_ended(threads: Sequence[threading.Thread], *, limit_s: float) -> list[str]:
+    """Wait for the threads, ``limit_s`` seconds for all together; the names of those that are still at work then."""
+    deadline = time.monotonic() + limit_s
     for thread in threads:
-        thread.join()
-    log.info("loops_stopped")
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [thread.name for thread in threads if thread.is_alive()]
 
 
 def _loops(settings: Settings, stop: threading.Event) -> dict[str, Callable[[], None]]:
     assert settings.database.url is not None  # noqa: S101
     assert settings.secret is not None  # noqa: S101
-    engine = open_engine(settings.database.url.get_secret_value(), pool_size=_CONNECTIONS)
+    engine = open_engine(settings.database.url.get_secret_value(), pool_size=_CONNECTIONS, idle_limit_s=_IDLE_LIMIT_S)
     store = open_store(settings)
     keyring = Keyring(settings.secret.get_secret_value().encode())
     poll_s, sweep_s = settings.loops.poll_s, settings.loops.sweep_s
