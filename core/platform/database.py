@@ -38,13 +38,15 @@ def open_engine(url: str, *, pool_size: int = 10, idle_limit_s: float | None = N
     process that was stopped in the middle of one, or whose host is gone, then does not hold up the others.
     """
     driver_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
-    limit = {} if idle_limit_s is None else {"options": f"-c idle_in_transaction_session_timeout={idle_limit_s:g}s"}
+    options = "-c client_connection_check_interval=2s"  # a killed process's wait for a lock ends, and its locks with it
+    if idle_limit_s is not None:
+        options += f" -c idle_in_transaction_session_timeout={idle_limit_s:g}s"
     return create_engine(
         driver_url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 5, "application_name": "unlearn", **limit},
+        connect_args={"connect_timeout": 5, "application_name": "unlearn", "options": options},
     )
 
 

@@ -15,7 +15,7 @@ from core.runs.checkpoints import CheckpointRule
 from core.runs.preparing import keep, prepare
 from core.runs.repository import Runs
 from core.runs.tables import Run
-from core.unlearning.job import Checkpointing, Failure, Outcome, Progress, read_job
+from core.unlearning.job import KILLED, Checkpointing, Failure, Outcome, Progress, read_job
 from tests.builders.estate import AT, KEYRING, Estate, estate, staged
 
 pytestmark = pytest.mark.integration
@@ -79,6 +79,20 @@ def test_the_next_attempt_has_the_same_key(tx: Session, begun: tuple[Estate, Lea
     assert told(tx, claimed(tx, lease.row_id), tmp_path) == Checkpointing(
         f"s3://b/checkpoints/{lease.row_id}/", key, 60.0, 0
     )
+
+
+def test_each_attempt_that_was_killed_halves_the_records_at_a_time(
+    tx: Session, begun: tuple[Estate, Lease, str], tmp_path: Path
+) -> None:
+    _, lease, _ = begun
+    sizes = [read_job(tmp_path / "job.json").parameters.micro_batch_size]
+    for code in (KILLED, "child_crashed", KILLED):
+        ended = Outcome(failure=Failure(code, "It ended.", retryable=True))
+        finishing.finish(tx, lease=lease, outcome=ended, publish_uri="", max_attempts=9, at=AT)
+        lease = claimed(tx, lease.row_id)
+        told(tx, lease, tmp_path)
+        sizes.append(read_job(tmp_path / "job.json").parameters.micro_batch_size)
+    assert sizes == [64, 32, 32, 16]
 
 
 def test_a_key_sealed_with_another_secret_is_replaced(
