@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,10 @@ class Breaker:
         ways: dict[str, Callable[[], AbstractContextManager[object] | None]] = {
             "kill": lambda: self._killed(object_, fault.choice),
             "terminate": lambda: self._terminated(self._name(object_, fault.choice)),
-            "pause": lambda: self._paused(WORKERS[fault.choice % len(WORKERS)]),
-            "restart": lambda: self._stopped(object_),
+            "pause": lambda: self.rig.paused(WORKERS[fault.choice % len(WORKERS)]),
+            "restart": lambda: getattr(self.rig, object_).down(),
             "flush": lambda: self._flushed(),
-            "freeze": lambda: self._frozen(),
+            "freeze": lambda: self.rig.redis.frozen(),
             "store": lambda: self.rig.proxy.trouble(object_),  # type: ignore[arg-type]
             "full": lambda: self.rig.held("disk-full"),
             "lock": lambda: self.rig.locked(_TABLES[fault.choice % len(_TABLES)]),
@@ -162,27 +162,9 @@ class Breaker:
         self.rig.stop(name)
         return nullcontext()
 
-    def _paused(self, name: str) -> AbstractContextManager[object]:
-        stack = ExitStack()
-        self.rig.pause(name)
-        stack.callback(self.rig.wake, name)
-        return stack
-
-    def _stopped(self, server: str) -> AbstractContextManager[object]:
-        stack, one = ExitStack(), getattr(self.rig, server)
-        one.stop()
-        stack.callback(one.start)
-        return stack
-
     def _flushed(self) -> AbstractContextManager[object]:
         self.rig.redis.flush()
         return nullcontext()
-
-    def _frozen(self) -> AbstractContextManager[object]:
-        stack = ExitStack()
-        self.rig.redis.freeze()
-        stack.callback(self.rig.redis.go_on)
-        return stack
 
 
 def counts(rig: Rig) -> dict[str, Any]:

@@ -240,13 +240,15 @@ class Rig:
         process.terminate()
         return process.wait(timeout=60)
 
-    def pause(self, name: str) -> None:
-        """SIGSTOP."""
-        self.service.processes[name].send_signal(signal.SIGSTOP)
-
-    def wake(self, name: str) -> None:
-        """SIGCONT."""
-        self.service.processes[name].send_signal(signal.SIGCONT)
+    @contextmanager
+    def paused(self, name: str) -> Generator[None]:
+        """SIGSTOP, and SIGCONT in the end."""
+        process = self.service.processes[name]
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
 
     def wait_api(self) -> None:
         """Until the API answers."""

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,16 +43,17 @@ class Postgres:
         embedded.release(self._home)
         self._folder.cleanup()
 
-    def stop(self) -> None:
-        """End it at once, as a power cut would: connections break, and the next start recovers."""
+    @contextmanager
+    def down(self) -> Generator[None]:
+        """It ends at once, as by a power cut: connections break. Afterwards it recovers what was committed."""
         postmaster = psutil.Process(int((self._home / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0]))
         postmaster.send_signal(signal.SIGQUIT)
         gone, _ = psutil.wait_procs([postmaster], timeout=30)
         assert gone, "PostgreSQL did not stop"
-
-    def start(self) -> None:
-        """Start it again on what is there."""
-        assert self._start() == self.url
+        try:
+            yield
+        finally:
+            assert self._start() == self.url
 
     def _start(self) -> str:
         url = embedded.resolve(Settings(data_dir=self._home)).database.url
@@ -73,35 +76,39 @@ class Redis:
         self.url = f"redis://127.0.0.1:{self._port}/0"
 
     def __enter__(self) -> Self:
-        self.start()
+        self._start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.go_on()
         self._server.terminate()
         self._server.wait()
 
-    def start(self) -> None:
-        """Start it, empty."""
+    @contextmanager
+    def down(self) -> Generator[None]:
+        """It is killed; afterwards it is there again, empty."""
+        self._server.kill()
+        self._server.wait()
+        try:
+            yield
+        finally:
+            self._start()
+
+    @contextmanager
+    def frozen(self) -> Generator[None]:
+        """It takes connections (the kernel does) and answers nothing."""
+        os.kill(self._server.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._server.pid, signal.SIGCONT)
+
+    def _start(self) -> None:
         binary = shutil.which("redis-server")
         if binary is None:
             pytest.fail("redis-server is not installed; the README names the system packages that the tests need")
         place = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
         self._server = subprocess.Popen([binary, *place], stdout=subprocess.DEVNULL)
         wait_until(self._answers, what="Redis")
-
-    def stop(self) -> None:
-        """Kill it; what it held is gone."""
-        self._server.kill()
-        self._server.wait()
-
-    def freeze(self) -> None:
-        """It takes connections (the kernel does) and answers nothing."""
-        os.kill(self._server.pid, signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        """Wake it."""
-        os.kill(self._server.pid, signal.SIGCONT)
 
     def flush(self) -> None:
         """Throw away what it holds."""

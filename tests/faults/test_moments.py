@@ -122,12 +122,8 @@ def test_loops_killed_in_their_transactions_plan_relay_and_reap_once(rig: Rig) -
     with rig.held("unlearning"):
         lost = rig.run_of(rig.ask("faces", 21))
         rig.wait_phase(lost, "unlearning", 1)
-        rig.pause(rig.worker_of(lost))
-        with rig.locked("outbox") as locked:
-            locked.wait_blocked()  # the reaper's lease has run out, or an event is on its way
-            wait_until(lambda: locked.blocked() or rig.run(lost).lease_until is None, what="a loop")
+        with rig.paused(rig.worker_of(lost)), rig.locked("outbox") as locked:
+            locked.wait_blocked()  # the reaper, who takes the run back
             rig.kill("loops")
-        for name in ("worker", "worker-2"):
-            rig.wake(name)
         rig.start("loops")
     wait_until(lambda: rig.run(lost).status == "succeeded", timeout_s=120, what="the run")

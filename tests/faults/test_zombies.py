@@ -1,5 +1,7 @@
 """A worker that stops for longer than its lease and then wakes: another has its run, and it writes nothing more."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from core.deletions.lifecycle import Status
@@ -16,12 +18,9 @@ def test_a_worker_that_wakes_after_its_lease_writes_nothing(rig: Rig) -> None:
         asleep = rig.worker_of(run_id)
         zombie = rig.child_of(run_id)
         assert zombie is not None
-        rig.pause(asleep)
-        try:
+        with rig.paused(asleep):
             rig.wait_phase(run_id, "unlearning", 2)
             assert rig.worker_of(run_id) != asleep
-        finally:
-            rig.wake(asleep)
         zombie.wait(timeout=60)  # its worker has noticed, and ended it
         before = len(rig.events(run_id))
         assert (rig.run(run_id).attempt, rig.run(run_id).status) == (2, "unlearning")
@@ -37,13 +36,11 @@ def test_a_worker_that_stops_within_a_transaction_does_not_keep_its_locks(rig: R
         run_id = rig.run_of(request_id)
         rig.wait_phase(run_id, "assessing", 1)
         asleep = rig.worker_of(run_id)
-        with rig.locked("run_events") as locked:
-            (rig.lead / "assessing").rename(rig.lead / "unlearning")
-            locked.wait_blocked()
-            rig.pause(asleep)
-        try:
+        with ExitStack() as sleep:
+            with rig.locked("run_events") as locked:
+                (rig.lead / "assessing").rename(rig.lead / "unlearning")
+                locked.wait_blocked()
+                sleep.enter_context(rig.paused(asleep))
             rig.wait_attempt(run_id, 2)
-        finally:
-            rig.wake(asleep)
-            (rig.lead / "unlearning").rename(rig.lead / "assessing")
+        (rig.lead / "unlearning").rename(rig.lead / "assessing")
     assert rig.ended(request_id) == Status.COMPLETED
