@@ -151,7 +151,7 @@ def test_a_resumed_attempt_has_the_whole_ledger_and_followers_see_no_step_twice(
 ) -> None:
     built, lease, _ = begun
     report(tx, lease, 1, 2, 3, 4)
-    service.release(tx, lease=lease, at=AT)
+    service.release(tx, lease=lease, why={"code": "worker_stopped"}, at=AT)
     again = claimed(tx, lease.row_id)
     report(tx, again, 1, 2, 3, 4, 5, resumed_step=3)
     ledger = service.steps(tx, workspace_id=built.workspace_id, run_id=lease.row_id, after=-1)
@@ -174,7 +174,7 @@ def test_an_attempt_that_began_anew_is_followed_from_its_first_step(
 ) -> None:
     built, lease, _ = begun
     report(tx, lease, 1, 2)
-    service.release(tx, lease=lease, at=AT)
+    service.release(tx, lease=lease, why={"code": "worker_stopped"}, at=AT)
     report(tx, claimed(tx, lease.row_id), 1)
     seen = service.news(tx, workspace_id=built.workspace_id, run_id=lease.row_id, event=0, attempt=1, step=2)
     assert [(step.attempt, step.step) for step in seen.steps] == [(2, 1)]
