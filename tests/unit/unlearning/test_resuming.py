@@ -220,6 +220,7 @@ def test_a_checkpoint_belongs_to_one_job(digits: Built, monkeypatch: pytest.Monk
     job = job_of(digits)
     mine = identity(job, SELECTION)
     assert identity(replace(job, attempt=2, run_id="run_2", publish_uri="s3://other/"), SELECTION) == mine
+    assert identity(job.halved(), SELECTION) == mine  # memory may run out
     others = [
         identity(replace(job, model_files=(StoredFile("model.safetensors", "s3://m", 1, "ab"),)), SELECTION),
         identity(replace(job, dataset=replace(job.dataset, fingerprint="other")), SELECTION),
