@@ -90,9 +90,9 @@ class StoredCheckpoints:
     def due(self, step: int) -> bool:
         """Whether enough steps or seconds have passed, and the last checkpoint has arrived; or the worker shuts down.
 
-        Never if only reading, and once a step.
+        Never if only reading or before the first step, and once a step.
         """
-        if not self._keeps or step == self._kept_step:
+        if not self._keeps or step in (0, self._kept_step):
             return False
         if (self._folder / PUT_AWAY_FILE).exists():
             return True

@@ -84,6 +84,7 @@ def test_a_worker_that_shuts_down_has_the_run_put_away_once_even_while_another_c
         assert not checkpoints.due(4)
         (tmp_path / PUT_AWAY_FILE).touch()
         assert checkpoints.due(4)
+        assert not checkpoints.due(0)
         checkpoints.keep(JOB, 4, state(4))
         assert not checkpoints.due(4)
         sent.set()
