@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from celery import Celery
@@ -14,7 +15,7 @@ from core.platform.settings import Settings
 from worker import tasks
 from worker.app import make_app
 from worker.executor import Executor
-from worker.polling import keep_looking
+from worker.polling import keep_looking, look
 from worker.supervisor import CHILD, Supervisor
 from worker.workfolder import remove_leftovers
 
@@ -43,7 +44,7 @@ def main(command: Sequence[str] = CHILD) -> None:
         name="looking-for-work",
     )
     app = make_app(settings)
-    tasks.register(app, executor.execute)
+    tasks.register(app, partial(look, executor.execute))
     looking.start()
     try:
         _serve(app, stopping, settings.log_level)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -97,14 +98,15 @@ def _loops(settings: Settings, stop: threading.Event) -> dict[str, Callable[[], 
     loops: dict[str, Callable[[], None]] = {
         name: partial(keep_turning, name, turn, pause_s=pause_s, stop=stop) for name, (turn, pause_s) in turns.items()
     }
-    loops["webhook-sender"] = partial(sender_pool.run, sender, stop.wait, poll_s=poll_s)
+    pools: dict[str, sender_pool.SenderPool[Any]] = {"webhook-sender": sender}
     signer = open_signer(settings)
     if signer is not None:
         callbacks = opendsr.CallbackSender(engine, settings, signer)
         follow = partial(opendsr.turn, engine, Profile.of(settings))
         loops["opendsr"] = partial(keep_turning, "opendsr", follow, pause_s=poll_s, stop=stop)
-        loops["opendsr-callbacks"] = partial(sender_pool.run, callbacks, stop.wait, poll_s=poll_s)
-    return loops
+        pools["opendsr-callbacks"] = callbacks
+    sending = {name: partial(sender_pool.run, pool, name, poll_s=poll_s, stop=stop) for name, pool in pools.items()}
+    return {**loops, **sending}
 
 
 if __name__ == "__main__":

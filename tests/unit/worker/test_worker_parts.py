@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy.exc import OperationalError
 
+from core.platform.errors import DependencyDown
 from core.platform.objects import StoreFull
 from core.platform.objects.directory import DirectoryStore
 from core.platform.settings import Settings
@@ -20,7 +22,9 @@ from worker.app import make_app
 from worker.childprocess import Child
 from worker.environment import child_environment
 from worker.loops.__main__ import not_ended
+from worker.loops.turning import is_outage
 from worker.patience import DISK_FULL, in_words
+from worker.polling import look
 from worker.supervisor import End, Stop, outcome_of
 from worker.workfolder import remove_leftovers, work_folder
 
@@ -225,3 +229,17 @@ def test_loops_are_waited_for_together_and_not_for_ever() -> None:
     assert not_ended([*threads, ended], limit_s=0.05) == ["a", "b"]
     free.set()
     assert not_ended([*threads, ended], limit_s=10) == []
+
+
+def test_an_outage_is_told_from_a_bug_in_groups_too() -> None:
+    away, bug = DependencyDown("The store does not answer."), ZeroDivisionError()
+    assert is_outage(away)
+    assert is_outage(ExceptionGroup("sweeping failed", [away, OSError()]))
+    assert not is_outage(ExceptionGroup("sweeping failed", [away, bug]))
+
+
+def test_a_doorbell_that_rings_while_the_database_is_away_is_no_failed_task() -> None:
+    def away(_: str | None) -> bool:
+        raise OperationalError("select 1", {}, Exception("gone"))
+
+    assert look(away, "run_1") is False
