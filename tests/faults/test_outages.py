@@ -30,7 +30,7 @@ def test_requests_are_taken_and_run_while_the_broker_is_away_frozen_or_emptied(r
 
 
 def test_no_run_is_claimed_while_the_store_refuses(rig: Rig) -> None:
-    with rig.proxy.trouble("refuse") as refusing:
+    with rig.proxy.trouble("refuse", method="HEAD") as refusing:  # as workers ask whether it is there
         request_id = rig.ask("faces", 33)
         run_id = rig.run_of(request_id)
         refusing.wait_met(3)
