@@ -4,8 +4,9 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
-from core.platform.database import open_engine, transaction
+from core.platform.database import open_engine
 from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -32,9 +33,10 @@ def test_a_transaction_in_which_nothing_happens_gives_up_its_locks(engine: Engin
         with engine.connect() as connection:
             return int(connection.execute(locks).scalar_one())
 
-    with pytest.raises(DBAPIError), transaction(idle) as tx:
+    with Session(idle) as tx:
         tx.execute(text("select pg_advisory_xact_lock(815)"))
         assert held() == 1
         wait_until(lambda: held() == 0, what="the end of the idle transaction")
-        tx.execute(text("select 1"))
+        with pytest.raises(DBAPIError):
+            tx.execute(text("select 1"))
     idle.dispose()
