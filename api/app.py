@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 
 from api import errors, openapi
 from api.deps import Database
-from api.metrics import RequestMetrics
+from api.metrics import RequestMetrics, WorkMetrics
 from api.middleware import AccessLog, JsonBody, LastResort, RequestId, SecurityHeaders
 from api.opendsr import routes as opendsr
 from api.opendsr.frame import OpenDsrFrame
@@ -37,8 +37,9 @@ from api.routes import (
     webhook_endpoints,
 )
 from core.opendsr.signing import Signer, open_signer
+from core.operations import service as operations
 from core.platform.clock import Clock, utc_now
-from core.platform.database import open_engine
+from core.platform.database import open_engine, transaction
 from core.platform.objects import ObjectStore, open_store
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
@@ -86,6 +87,7 @@ def create_app(
             engine.dispose()
 
     registry = CollectorRegistry()
+    registry.register(WorkMetrics(functools.partial(_survey, engine)))
     signer = _signer_of(settings)
     app = FastAPI(
         title="Unlearning service",
@@ -116,6 +118,11 @@ def _engine_of(settings: Settings) -> Engine:
     if settings.database.url is None:
         raise ValueError("UNLEARN_DATABASE__URL is not set")
     return open_engine(settings.database.url.get_secret_value(), pool_size=settings.database.pool_size)
+
+
+def _survey(engine: Engine) -> operations.Survey:
+    with transaction(engine) as tx:
+        return operations.survey(tx)
 
 
 def _store_of(settings: Settings, store: ObjectStore | None) -> Callable[[], ObjectStore]:

@@ -5,6 +5,7 @@ import threading
 import structlog
 from celery import Celery
 from celery.signals import worker_shutdown, worker_shutting_down
+from prometheus_client import CollectorRegistry
 
 from core.platform import embedded, logging
 from core.platform.database import open_engine
@@ -13,6 +14,7 @@ from core.platform.settings import Settings
 from worker import tasks
 from worker.app import make_app
 from worker.executor import Executor
+from worker.metrics import RunMetrics, exposed
 from worker.polling import keep_looking
 from worker.supervisor import Supervisor
 from worker.workfolder import remove_leftovers
@@ -29,7 +31,8 @@ def main() -> None:
     store = open_store(settings)
     log.info("worker_started", leftovers_removed=remove_leftovers(settings.worker.work_dir))
     stopping = threading.Event()
-    supervisor = Supervisor(engine, store, settings, stopping=stopping)
+    registry = CollectorRegistry()
+    supervisor = Supervisor(engine, store, settings, stopping=stopping, metrics=RunMetrics(registry))
     executor = Executor(engine, store, settings, supervisor=supervisor, stopping=stopping)
     looking = threading.Thread(
         target=keep_looking,
@@ -41,7 +44,8 @@ def main() -> None:
     tasks.register(app, executor.execute)
     looking.start()
     try:
-        _serve(app, stopping, settings.log_level)
+        with exposed(registry, host=settings.metrics_host, port=settings.worker.metrics_port):
+            _serve(app, stopping, settings.log_level)
     finally:
         stopping.set()
         looking.join()

@@ -1,7 +1,7 @@
 """What the child reports, on its way to the database: batched, fenced, and patient with outages."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -24,12 +24,20 @@ _WRITE_EVERY_S = 0.5
 class Reporting:
     """Keeps a lease alive and writes reports under it, at most about twice a second."""
 
-    def __init__(self, engine: Engine, lease: Lease, settings: WorkerSettings, clock: Clock) -> None:
-        """The lease must have been granted just now."""
+    def __init__(
+        self,
+        engine: Engine,
+        lease: Lease,
+        settings: WorkerSettings,
+        clock: Clock,
+        stepped: Callable[[Mapping[str, Any]], None] = lambda _row: None,
+    ) -> None:
+        """The lease must have been granted just now. ``stepped`` is told of each row of the ledger."""
         self._engine = engine
         self._lease = lease
         self._settings = settings
         self._clock = clock
+        self._stepped = stepped
         self._latest: Progress | None = None
         self._steps: list[Mapping[str, Any]] = []
         self._resumed_step: int | None = None
@@ -43,6 +51,7 @@ class Reporting:
                 self._resumed_step = report.resumed_step
             if report.row is not None and report.step is not None:
                 self._steps.append({**report.row, "step": report.step})
+                self._stepped(report.row)
             hardness = report.hardness or (self._latest.hardness if self._latest else None)
             self._latest = _with_hardness(report, hardness)
 

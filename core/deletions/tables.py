@@ -27,6 +27,12 @@ class DeletionRequest(Base):
         Index("ix_deletion_requests_list", "workspace_id", "created_at", "id"),
         Index("ix_deletion_requests_received", "workspace_id", "received_at", "id"),
         Index(
+            "ix_deletion_requests_open",
+            "workspace_id",
+            "due_at",
+            postgresql_where=text("status in ('pending', 'in_progress', 'needs_review')"),
+        ),
+        Index(
             "ix_deletion_requests_warn",
             "warn_next_at",
             "id",

@@ -2,7 +2,7 @@
 
 ``<revision>.sql.gz`` is the database of a release after its demo, with a key made besides:
 
-    UNLEARN_DATA_DIR=d unlearn demo --data-dir d && UNLEARN_DATA_DIR=d unlearn keys create --workspace <its name> --scopes '*'
+    unlearn demo --data-dir d && UNLEARN_DATA_DIR=d unlearn keys create --workspace <its name> --scopes '*'
     pg_dump --no-owner --no-privileges --inserts --rows-per-insert=50 <its database> | gzip -9n > <revision>.sql.gz
 """
 
