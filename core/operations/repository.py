@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select, text, union_all
+from sqlalchemy import ColumnElement, Float, Select, and_, case, cast, func, literal, select, text, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.deletions.lifecycle import OPEN
@@ -53,7 +53,7 @@ class StateOfWork:
             .where(DeletionRequest.status.in_(OPEN), DeletionRequest.due_at.is_not(None))
             .group_by(text("1"))
         )
-        counts: dict[int, int] = dict(rows.tuples())
+        counts: dict[int, int] = dict(rows.all())
         return tuple(counts.get(index, 0) for index in range(len(ends)))
 
     def deliveries(self) -> Mapping[str, int]:
@@ -62,7 +62,7 @@ class StateOfWork:
         rows = self._tx.execute(
             select(state, func.count()).where(WebhookDelivery.status == "pending").group_by(text("1"))
         )
-        return dict(rows.tuples())
+        return dict(rows.all())
 
     def endpoints_disabled(self) -> int:
         """Webhook endpoints that are there and are sent nothing."""
@@ -71,17 +71,17 @@ class StateOfWork:
 
     def oldest(self) -> Mapping[str, float]:
         """Seconds for which the first of each queue has waited past its time; 0 for an empty one."""
-        rows = self._tx.execute(union_all(*_AGES)).tuples()
+        rows = self._tx.execute(union_all(*_AGES))
         return {str(row[0]): max(0.0, float(row[1])) for row in rows}
 
     def _by(self, column: InstrumentedAttribute[str], which: ColumnElement[bool]) -> Mapping[str, int]:
         rows = self._tx.execute(select(column, func.count()).where(which).group_by(column))
-        return dict(rows.tuples())
+        return dict(rows.all())
 
 
 def _age(name: str, since: InstrumentedAttribute[Any], which: ColumnElement[bool]) -> Select[str, float]:
-    age: ColumnElement[float] = func.coalesce(func.extract("epoch", func.now() - func.min(since)), 0.0)
-    return select(literal(name), age).where(which)
+    seconds = cast(func.extract("epoch", func.now() - func.min(since)), Float)
+    return select(literal(name), func.coalesce(seconds, 0.0)).where(which)
 
 
 _AGES: Final = (
