@@ -36,6 +36,7 @@ from api.routes import (
     uploads,
     webhook_endpoints,
 )
+from api.tracing import ServerSpans
 from core.opendsr.signing import Signer, open_signer
 from core.operations import service as operations
 from core.platform.clock import Clock, utc_now
@@ -43,6 +44,7 @@ from core.platform.database import open_engine, transaction
 from core.platform.objects import ObjectStore, open_store
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.platform.tracing import tracer
 
 log = structlog.get_logger()
 
@@ -142,6 +144,7 @@ def _middlewares(settings: Settings, metrics: RequestMetrics, signer: Signer | N
     url = settings.public_url
     return [
         Middleware(RequestId),
+        Middleware(ServerSpans, tracer=tracer()),
         Middleware(AccessLog, metrics=metrics),
         Middleware(SecurityHeaders, https=url.startswith("https://")),
         Middleware(OpenDsrFrame, signer=signer, methods=opendsr.methods()),

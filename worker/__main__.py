@@ -11,6 +11,7 @@ from core.platform import embedded, logging
 from core.platform.database import open_engine
 from core.platform.objects import open_store
 from core.platform.settings import Settings
+from core.platform.tracing import open_tracing
 from worker import tasks
 from worker.app import make_app
 from worker.executor import Executor
@@ -26,6 +27,7 @@ def main() -> None:
     """Work until SIGTERM; a run at work is then handed back, and its child ended, before the process ends."""
     settings = embedded.resolve(Settings())
     logging.configure(settings)
+    end_tracing = open_tracing(settings, process="worker")
     assert settings.database.url is not None  # noqa: S101
     engine = open_engine(settings.database.url.get_secret_value(), pool_size=4)
     store = open_store(settings)
@@ -51,6 +53,7 @@ def main() -> None:
         looking.join()
         executor.wait_idle()
         engine.dispose()
+        end_tracing()
         log.info("worker_stopped")
 
 

@@ -30,14 +30,14 @@ class Reporting:
         lease: Lease,
         settings: WorkerSettings,
         clock: Clock,
-        stepped: Callable[[Mapping[str, Any]], None] = lambda _row: None,
+        heard: Callable[[Progress], None] = lambda _report: None,
     ) -> None:
-        """The lease must have been granted just now. ``stepped`` is told of each row of the ledger."""
+        """The lease must have been granted just now. ``heard`` is told of each report at once."""
         self._engine = engine
         self._lease = lease
         self._settings = settings
         self._clock = clock
-        self._stepped = stepped
+        self._heard = heard
         self._latest: Progress | None = None
         self._steps: list[Mapping[str, Any]] = []
         self._resumed_step: int | None = None
@@ -47,11 +47,11 @@ class Reporting:
     def add(self, reports: Sequence[Progress]) -> None:
         """Take in reports; they are written by ``turn``."""
         for report in reports:
+            self._heard(report)
             if report.resumed_step is not None:
                 self._resumed_step = report.resumed_step
             if report.row is not None and report.step is not None:
                 self._steps.append({**report.row, "step": report.step})
-                self._stepped(report.row)
             hardness = report.hardness or (self._latest.hardness if self._latest else None)
             self._latest = _with_hardness(report, hardness)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -27,15 +28,18 @@ from core.platform.leases import Lease, LeaseLost
 from core.platform.objects import ObjectStore
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.platform.tracing import tracer
 from core.runs import finishing, service
 from core.runs.checkpoints import CheckpointRule
 from core.runs.lifecycle import Status
 from core.runs.preparing import NothingToForget, Prepared, keep, prepare
-from core.unlearning.job import OUTCOME_FILE, Failure, Job, Outcome, read_outcome
+from core.runs.repository import Runs
+from core.unlearning.job import OUTCOME_FILE, Failure, Job, Outcome, Progress, read_outcome
 from worker.childprocess import Child, crash
 from worker.environment import child_environment
 from worker.metrics import RunMetrics
 from worker.reporting import Reporting
+from worker.tracing import RunTrace
 from worker.workfolder import work_folder
 
 log = structlog.get_logger()
@@ -92,7 +96,11 @@ class Supervisor:
 
         When the lease is lost, the child is killed and nothing more is written. The work folder is always removed.
         """
-        reporting = Reporting(self._engine, lease, self._worker, self._clock, self._metrics.stepped)
+        with RunTrace(tracer(), lease, self._parents(lease)) as trace:
+            reporting = Reporting(self._engine, lease, self._worker, self._clock, partial(self._hear, trace))
+            self._supervise(lease, reporting)
+
+    def _supervise(self, lease: Lease, reporting: Reporting) -> None:
         try:
             with work_folder(self._worker.work_dir) as folder:
                 self._work(lease, reporting, folder)
@@ -102,6 +110,18 @@ class Supervisor:
         except Exception:
             log.exception("run_failed_unexpectedly")
             self._give_up(lease, reporting)
+
+    def _parents(self, lease: Lease) -> Sequence[str]:
+        try:
+            with transaction(self._engine) as tx:
+                return Runs(tx).traceparents(lease.row_id)
+        except (DBAPIError, PoolTimeout):  # no trace is worth a run
+            return ()
+
+    def _hear(self, trace: RunTrace, report: Progress) -> None:
+        trace.enter(report.phase)
+        if report.row is not None:
+            self._metrics.stepped(report.row)
 
     def _work(self, lease: Lease, reporting: Reporting, folder: Path) -> None:
         try:

@@ -122,6 +122,13 @@ class WebhookSettings(_Section):
     allow_networks: tuple[str, ...] = Field(default=(), description="private networks that may be called")
 
 
+class TracingSettings(_Section):
+    """OpenTelemetry."""
+
+    endpoint: HttpUrl | None = Field(default=None, description="http://collector:4318/v1/traces; unset: no traces")
+    share: float = Field(default=1.0, ge=0, le=1, description="of requests that come without a trace of their own")
+
+
 class OpenDsrSettings(_Section):
     """The OpenDSR processor."""
 
@@ -166,6 +173,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     loops: LoopSettings = LoopSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    tracing: TracingSettings = TracingSettings()
     opendsr: OpenDsrSettings = OpenDsrSettings()
 
     @property
