@@ -7,12 +7,21 @@
 """
 
 import gzip
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import OperationalError
 
 from api.app import create_app
 from core.access import audit
@@ -48,22 +57,35 @@ def release(request: pytest.FixtureRequest) -> Release:
     return request.param
 
 
-@pytest.fixture(scope="module")
-def upgraded(release: Release, server_url: str) -> Iterator[Engine]:
-    """The release's database, brought to the present schema."""
-    name = f"upgraded_{release.revision}"
+@contextmanager
+def database_of(release: Release, server_url: str) -> Generator[Engine]:
+    """The release's database as it was."""
+    name = f"release_{uuid.uuid4().hex[:12]}"
     server = open_engine(server_url, pool_size=1)
     with server.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f"create database {name}"))
-    url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
-    engine = open_engine(url, pool_size=2)
-    _load(engine, Path(__file__).with_name(f"{release.revision}.sql.gz"))
-    embedded.migrate(Settings.model_validate({"database": {"url": url}}))
-    yield engine
-    engine.dispose()
-    with server.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        engine = open_engine(make_url(server_url).set(database=name).render_as_string(hide_password=False), pool_size=2)
+        _load(engine, Path(__file__).with_name(f"{release.revision}.sql.gz"))
+        yield engine
+        engine.dispose()
         connection.execute(text(f"drop database {name} with (force)"))
     server.dispose()
+
+
+@pytest.fixture(scope="module")
+def upgraded(release: Release, server_url: str) -> Iterator[Engine]:
+    """The release's database, brought to the present schema."""
+    with database_of(release, server_url) as engine:
+        upgrade(engine)
+        yield engine
+
+
+def upgrade(engine: Engine, *, lock_timeout_ms: int = 5000) -> None:
+    config = embedded.migrations_config()
+    config.attributes["lock_timeout_ms"] = lock_timeout_ms
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
 
 
 def _load(engine: Engine, dump: Path) -> None:
@@ -108,3 +130,37 @@ def test_the_audit_chain_goes_on_unbroken(customer: Web) -> None:
     with transaction(customer.engine) as tx:
         workspace = workspace_named(tx, "demo-mq2hvdj2")
         assert audit.first_broken_line(tx, workspace.id) is None
+
+
+def revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest() -> str | None:
+    return ScriptDirectory.from_config(embedded.migrations_config()).get_current_head()
+
+
+def test_a_migration_gives_way_to_traffic_and_can_be_repeated(server_url: str) -> None:
+    """A transaction that reads must not be queued behind: writers would wait with it."""
+    with database_of(RELEASES[-1], server_url) as engine:
+        with engine.connect() as reader:
+            reader.execute(text("select count(*) from deletion_requests"))  # and stays open
+            with pytest.raises(OperationalError, match="lock timeout"):
+                upgrade(engine, lock_timeout_ms=50)
+            with engine.begin() as writer:
+                writer.execute(text("update deletion_requests set status_detail = status_detail"))
+        assert revision(engine) != newest()
+        upgrade(engine)
+        assert revision(engine) == newest()
+
+
+def test_processes_that_migrate_together_wait_for_each_other(server_url: str) -> None:
+    with database_of(RELEASES[-1], server_url) as engine:
+        url = engine.url.render_as_string(hide_password=False).replace("+psycopg", "")
+        environment = {**os.environ, "UNLEARN_DATABASE__URL": url}
+        code = "from alembic import command; from core.platform import embedded; "
+        code += "command.upgrade(embedded.migrations_config(), 'head')"
+        processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
+        assert [process.wait(timeout=120) for process in processes] == [0, 0]
+        assert revision(engine) == newest()
