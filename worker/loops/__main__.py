@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from core.opendsr.profile import Profile
 from core.opendsr.signing import open_signer
@@ -35,6 +36,7 @@ from worker.loops import (
     webhook_sender,
 )
 from worker.loops.turning import keep_turning
+from worker.metrics import LoopMetrics, exposed
 
 log = structlog.get_logger()
 
@@ -58,12 +60,15 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in _loops(settings, stop).items()]
-    for thread in threads:
-        thread.start()
-    log.info("loops_started", loops=[thread.name for thread in threads])
-    stop.wait()
-    late = not_ended(threads, limit_s=_GRACE_S)
+    registry = CollectorRegistry()
+    loops = _loops(settings, stop, LoopMetrics(registry))
+    threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in loops.items()]
+    with exposed(registry, host=settings.metrics_host, port=settings.loops.metrics_port):
+        for thread in threads:
+            thread.start()
+        log.info("loops_started", loops=[thread.name for thread in threads])
+        stop.wait()
+        late = not_ended(threads, limit_s=_GRACE_S)
     log.info("loops_stopped", broken_off=late)
     if late:
         os._exit(0)  # threads of pools would be waited for
@@ -77,7 +82,7 @@ def not_ended(threads: Sequence[threading.Thread], *, limit_s: float) -> list[st
     return [thread.name for thread in threads if thread.is_alive()]
 
 
-def _loops(settings: Settings, stop: threading.Event) -> dict[str, Callable[[], None]]:
+def _loops(settings: Settings, stop: threading.Event, metrics: LoopMetrics) -> dict[str, Callable[[], None]]:
     assert settings.database.url is not None  # noqa: S101
     assert settings.secret is not None  # noqa: S101
     engine = open_engine(settings.database.url.get_secret_value(), pool_size=_CONNECTIONS, idle_limit_s=_IDLE_LIMIT_S)
@@ -96,17 +101,19 @@ def _loops(settings: Settings, stop: threading.Event) -> dict[str, Callable[[], 
     }
     sender = webhook_sender.WebhookSender(engine, settings, keyring)
     loops: dict[str, Callable[[], None]] = {
-        name: partial(keep_turning, name, turn, pause_s=pause_s, stop=stop) for name, (turn, pause_s) in turns.items()
+        name: partial(keep_turning, name, turn, pause_s=pause_s, stop=stop, turned=metrics.turned)
+        for name, (turn, pause_s) in turns.items()
     }
     pools: dict[str, sender_pool.SenderPool[Any]] = {"webhook-sender": sender}
     signer = open_signer(settings)
     if signer is not None:
         callbacks = opendsr.CallbackSender(engine, settings, signer)
         follow = partial(opendsr.turn, engine, Profile.of(settings))
-        loops["opendsr"] = partial(keep_turning, "opendsr", follow, pause_s=poll_s, stop=stop)
+        loops["opendsr"] = partial(keep_turning, "opendsr", follow, pause_s=poll_s, stop=stop, turned=metrics.turned)
         pools["opendsr-callbacks"] = callbacks
-    sending = {name: partial(sender_pool.run, pool, name, poll_s=poll_s, stop=stop) for name, pool in pools.items()}
-    return {**loops, **sending}
+    for name, pool in pools.items():
+        loops[name] = partial(sender_pool.run, pool, name, poll_s=poll_s, stop=stop, turned=metrics.turned)
+    return loops
 
 
 if __name__ == "__main__":

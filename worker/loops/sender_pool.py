@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from core.platform.clock import Clock
 from core.platform.database import database_now, transaction
 from core.platform.settings import WebhookSettings
-from worker.loops.turning import keep_turning
+from worker.loops.turning import Turned, keep_turning
 
 log = structlog.get_logger()
 
@@ -131,7 +131,9 @@ def drain(pool: SenderPool[Job]) -> int:
                 return made
 
 
-def run(pool: SenderPool[Job], name: str, *, poll_s: float, stop: threading.Event) -> None:
+def run(
+    pool: SenderPool[Job], name: str, *, poll_s: float, stop: threading.Event, turned: Turned | None = None
+) -> None:
     """Send until ``stop`` is set, through any outage (``turning``); then wait for the calls under way."""
-    keep_turning(name, lambda: pool.turn() or pool.rest(poll_s), pause_s=poll_s, stop=stop)
+    keep_turning(name, lambda: pool.turn() or pool.rest(poll_s), pause_s=poll_s, stop=stop, turned=turned)
     pool.close()
