@@ -19,9 +19,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.reaching_target import Result, noisy_digits, people_of, unlearn
+from benchmarks.memorised import RECIPES
+from benchmarks.reaching_target import Result, people_of, unlearn
 from core.unlearning.job import Parameters
-from tests.builders.models import Built, digits_classifier
+from tests.builders.models import Built
 
 QUOTAS = (0.1, 0.3, 0.5, 0.8)
 STEPS = (10, 20, 40, 80)
@@ -124,12 +125,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     models, count = (options.models[:1], 1) if options.quick else (options.models, options.requests)
-    build = {"digits": digits_classifier, "noisy": noisy_digits}
     lines: list[str] = []
     for name in models:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            built = build[name](folder, options.seed)
+            built = RECIPES[name].build(folder, options.seed)
             compared: list[tuple[Tried, list[Tried]]] = []
             for person in people_of(built, options.seed, count):
                 (folder / person).mkdir()

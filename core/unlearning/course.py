@@ -163,7 +163,5 @@ class Course(ABC):
         return "target_reached" if self._at_target() else "targets_unmet"
 
     def _objective(self) -> ForgetObjective:
-        """Targets follow the holdout, whose losses move a little with the model; ranks are those before the run."""
-        return ForgetObjective.matched(
-            self._baseline.forget.losses, self._guard.stranger_losses, self._bench.model.device
-        )
+        """Targets follow the holdout, whose losses move a little with the model, and the ranks of the forget set."""
+        return ForgetObjective.matched(self._losses, self._guard.stranger_losses, self._bench.model.device)

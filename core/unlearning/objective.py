@@ -3,10 +3,14 @@
 The mean loss is a poor goal. It reaches the holdout's when a few records carry it all and the rest are still known;
 and a record that the model is sure of has a vanishing gradient, so those few records are all that a step can see.
 Both are mended here. A record counts by its surprise, the log-odds against it, whose gradient does not vanish. And it
-has a target of its own, at which it stops counting: the holdout's losses matched by rank, so that the record that the
-model knew best is to look like the stranger it guesses best.
+has a target: the holdout's losses matched by rank, so that the record that the model knows best is to look like the
+stranger it guesses best. Steps for some records carry others along, so a record beyond its target is pulled back.
+
+Ranks are those of now. Matching sorted values is the cheapest way from one distribution to another, and a record that
+was carried far takes a far target instead of being brought back: matching anew never lowers the objective.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 SOFTNESS = 0.2
-"""Width of the passage from counting to not counting, in nats of surprise."""
+"""Width of the passage from too little to too far, in nats of surprise."""
 
-AIM = 1.1
+PULL = 0.5
+"""Weight of a record beyond its target beside one that falls short of it: forgetting comes first."""
+
+AIM = 1.05
 """Targets are this multiple of the matched losses: a record slows down before its target, and the run ends when the
 mean has come close enough, so aiming at the matched losses themselves would end just short of them."""
+
+_PEAK = SOFTNESS * (math.log1p(PULL) + PULL * math.log1p(1 / PULL))
+"""What is added so that the objective ends at 0; without it that would be its value SOFTNESS·log(1/PULL) beyond τ."""
 
 LEAST_LOSS = 1e-5
 """Nats, added to every loss: float32 cannot tell losses below 1e-7 apart, and a sure answer has infinite odds."""
@@ -34,14 +44,6 @@ def surprise(losses: Tensor) -> Tensor:
     """
     raised = losses + LEAST_LOSS
     return raised + torch.log(-torch.expm1(-raised))
-
-
-def mean_surprise(losses: NDArray[np.floating]) -> float:
-    """Mean surprise in nats of records with these losses, shape (n,), n ≥ 1.
-
-    It rises at least as much as the objective when records move towards their targets: the slope is below 1.
-    """
-    return float(surprise(torch.from_numpy(losses.astype(np.float64))).mean())
 
 
 def matched_targets(forget: NDArray[np.floating], holdout: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -60,10 +62,10 @@ def matched_targets(forget: NDArray[np.floating], holdout: NDArray[np.floating])
 
 @dataclass(frozen=True, slots=True)
 class ForgetObjective:
-    """φ(s) = −T·log(1 + exp((τ − s)/T)) of each record's surprise s, to be raised; τ its target's, T = SOFTNESS.
+    """φ(s) = c - T·[log(1 + exp((τ - s)/T)) + w·log(1 + exp((s - τ)/T))] of each record's surprise s, to be raised.
 
-    Far below the target φ ≈ s − τ: surprise counts in full. Far above φ ≈ 0: it no longer counts. The slope lies in
-    (0, 1). Without targets (no holdout) φ(s) = s.
+    τ is its target's surprise, T = SOFTNESS, w = PULL, and c makes the highest value 0. Far below the target the slope
+    is 1: surprise counts in full. Far above it is -w. Without targets (no holdout) φ(s) = s.
     """
 
     targets: Tensor | None
@@ -83,7 +85,8 @@ class ForgetObjective:
         """φ of the records at ``where``; losses and result (records,), in nats."""
         if self.targets is None:
             return surprise(losses)
-        return -SOFTNESS * F.softplus((self.targets[where] - surprise(losses)) / SOFTNESS)
+        short = (self.targets[where] - surprise(losses)) / SOFTNESS
+        return _PEAK - SOFTNESS * (F.softplus(short) + PULL * F.softplus(-short))
 
 
 def value_of(objective: ForgetObjective, losses: NDArray[np.floating]) -> float:
