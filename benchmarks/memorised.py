@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -44,7 +45,7 @@ def noisy_digits(
     """The digits classifier, with a share ``wrong`` of all labels drawn at random."""
     rng = np.random.default_rng(100 + seed)
     original = models.load_digits
-    data = original()
+    data: Any = original()
     drawn = rng.random(len(data.target)) < wrong
     data.target[drawn] = rng.integers(10, size=int(drawn.sum()))
     models.load_digits = lambda: data  # pyright: ignore[reportAttributeAccessIssue]

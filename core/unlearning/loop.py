@@ -31,6 +31,9 @@ _CEILING = 1.1
 _RETAIN_DRIFT = 0.05
 """Retain loss may rise by this share of the way from forget loss to yardstick before every other step repairs it."""
 
+_REPAIR_BATCHES = 4
+"""Retain minibatches of a step while a budget is exceeded."""
+
 _MISSES_BEFORE_GIVING_UP = 8
 
 
@@ -59,8 +62,8 @@ class Unlearning(Course):
 
     def _step(self) -> tuple[Row | None, StopReason | None]:
         started = time.perf_counter()
-        batch = self._minibatch()
-        objective = self._objective()
+        batch = self._batch()
+        objective = self._objective(self._bench.model.device)
         assessment = self._assess(batch, objective)
         if not bool(torch.isfinite(assessment.retain_loss + assessment.forget_loss)):
             return None, "non_finite"
@@ -83,6 +86,10 @@ class Unlearning(Course):
 
     def _assess(self, batch: list[Batch], objective: ForgetObjective) -> Assessment:
         return self._optimizer.assess(**self._bench.goals(batch, objective.values))
+
+    def _batch(self) -> list[Batch]:
+        """A minibatch; several as one while a budget is exceeded, since what was harmed lies in few of them."""
+        return [part for _ in range(1 if self._guard.unharmed else _REPAIR_BATCHES) for part in self._minibatch()]
 
     def _kind(self, retain_loss: float) -> Kind:
         """Repair while the retain budget is exceeded, and every other step while retain loss or holdout suffer.

@@ -30,7 +30,7 @@ from core.evaluation.specificity import specificity
 from core.evaluation.statistics import difference_of_means
 from core.evaluation.true_positive_rate import attack_tpr
 from core.evaluation.worst_class_drop import worst_class_drop
-from core.unlearning.objective import ForgetObjective, matched_targets, surprise, value_of
+from core.unlearning.objective import ForgetObjective, matched_targets, standing, surprise, value_of
 from core.unlearning.observing import Look
 
 Measurements = dict[str, Estimate]
@@ -103,8 +103,9 @@ _GAP_DRAWS = 200
 
 
 def targets(before: Look, after: Look, matching: Matching) -> Scores | None:
-    """The loss in nats that each forget record should have, by its rank now and the matched holdout; None without."""
-    return _targets(after.forget.scores.losses, _strangers(before, after, matching))
+    """The loss in nats that each forget record should have, ranked as the run ranks them; None without a holdout."""
+    ranks = standing(before.forget.scores.losses, after.forget.scores.losses)
+    return _targets(ranks, _strangers(before, after, matching))
 
 
 def _targets(forget: NDArray[np.floating], strangers: NDArray[np.floating]) -> Scores | None:
@@ -120,7 +121,7 @@ def _scaled(strangers: NDArray[np.floating]) -> Scores:
     """
     were, are = strangers.mean(axis=0) if len(strangers) else (math.nan, math.nan)
     goal = math.sqrt(were * are) if math.isfinite(were * are) and were * are > 0 else None
-    return np.empty(0) if goal is None else strangers[:, 1] * (goal / are)
+    return np.empty(0) if goal is None else np.multiply(strangers[:, 1], goal / are, dtype=np.float64)
 
 
 def _strangers(before: Look, after: Look, matching: Matching) -> NDArray[np.floating]:

@@ -3,11 +3,12 @@
 The mean loss is a poor goal. It reaches the holdout's when a few records carry it all and the rest are still known;
 and a record that the model is sure of has a vanishing gradient, so those few records are all that a step can see.
 Both are mended here. A record counts by its surprise, the log-odds against it, whose gradient does not vanish. And it
-has a target: the holdout's losses matched by rank, so that the record that the model knows best is to look like the
-stranger it guesses best. Steps for some records carry others along, so a record beyond its target is pulled back.
+has a target: the holdout's losses matched by rank, so that the records that the model knows best are to look like the
+strangers it guesses best. Steps for some records carry others along, so a record beyond its target is pulled back.
 
-Ranks are those of now. Matching sorted values is the cheapest way from one distribution to another, and a record that
-was carried far takes a far target instead of being brought back: matching anew never lowers the objective.
+Ranks are by the mean of surprise before the run and now. By surprise before alone, a record that was carried far has a
+near target to come back to, against steps for others. By surprise now alone, whatever gives way first takes the
+farthest targets, and easy records made hard ones pull strangers with them.
 """
 
 import math
@@ -22,7 +23,7 @@ from torch import Tensor
 SOFTNESS = 0.2
 """Width of the passage from too little to too far, in nats of surprise."""
 
-PULL = 0.5
+PULL = 0.2
 """Weight of a record beyond its target beside one that falls short of it: forgetting comes first."""
 
 AIM = 1.05
@@ -46,11 +47,17 @@ def surprise(losses: Tensor) -> Tensor:
     return raised + torch.log(-torch.expm1(-raised))
 
 
+def standing(before: NDArray[np.floating], now: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What forget records are ranked by, from their losses, (n,) each: the mean of both surprises, in nats."""
+    both = torch.from_numpy(np.stack([before, now]).astype(np.float64))
+    return surprise(both).mean(dim=0).numpy()
+
+
 def matched_targets(forget: NDArray[np.floating], holdout: NDArray[np.floating]) -> NDArray[np.float64]:
     """A target loss in nats for each forget record, shape (n,), from the holdout's losses, shape (m,), m ≥ 1.
 
-    The sorted holdout losses are cut into n equal shares; the record of rank k (by its loss in ``forget``) gets the
-    mean of share k. So the targets' mean is the holdout's mean, whatever n and m are.
+    forget: what ranks the records: losses, or ``standing``. The sorted holdout losses are cut into n equal shares; the
+    record of rank k gets the mean of share k. So the targets' mean is the holdout's mean, whatever n and m are.
     """
     n, m = len(forget), len(holdout)
     total = np.concatenate([[0.0], np.cumsum(np.sort(holdout))])
@@ -75,7 +82,7 @@ class ForgetObjective:
     def matched(
         cls, forget: NDArray[np.floating], holdout: NDArray[np.floating], device: torch.device | None = None
     ) -> "ForgetObjective":
-        """Targets matched by rank to losses of the holdout; none if it is empty."""
+        """Targets matched by rank in ``forget`` to losses of the holdout; none if it is empty."""
         if not len(holdout):
             return cls(None)
         targets = torch.tensor(AIM * matched_targets(forget, holdout), dtype=torch.float32, device=device)

@@ -15,7 +15,7 @@ from core.unlearning.course import Course
 from core.unlearning.guard import Baseline
 from core.unlearning.job import Parameters, StopReason
 from core.unlearning.ledger import Row, peer_row
-from core.unlearning.objective import ForgetObjective, value_of
+from core.unlearning.objective import value_of
 from core.unlearning.peer import Sides, peer_module
 
 _LEAST_NORM = 1e-12
@@ -74,7 +74,7 @@ class PeerCourse(Course):
             retain_loss = float(self._bench.mean_loss(batch))
         if not math.isfinite(retain_loss + float(self._losses.mean())):
             return None, "non_finite"
-        objective = ForgetObjective.matched(self._losses, self._guard.stranger_losses)  # on the host, as the losses are
+        objective = self._objective()  # on the host, where the losses are
         before, moved = self._losses, self._descend(self._peer.gradients(batch))
         self._losses = self._forget_losses()
         with torch.no_grad():
