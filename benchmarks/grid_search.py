@@ -96,7 +96,8 @@ def compare(name: str, built: Built, people: Sequence[str], folder: Path, *, eve
     for one in (own, searched[0]):
         print(
             f"{name}, {'+'.join(people)}: {one.setting}: {one.steps} steps, ratio {one.ratio:.2f},"
-            f" missed {', '.join(one.missed) or 'nothing'}, {one.verdict}, {one.seconds:.1f} s"
+            f" missed {', '.join(one.missed) or 'nothing'}, {one.verdict}, {one.seconds:.1f} s",
+            flush=True,
         )
     return own, searched
 
@@ -121,10 +122,12 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=("digits", "noisy"), default=["digits", "noisy"])
     parser.add_argument("--requests", type=int, default=3)
     parser.add_argument("--seed", type=int, default=40)
+    parser.add_argument("--every", type=int, default=1, help="of quotas and of steps: 2 tries a quarter of the grid")
     parser.add_argument("--quick", action="store_true", help="one request to one model, a quarter of the grid")
     options = parser.parse_args()
     torch.set_num_threads(1)
     models, count = (options.models[:1], 1) if options.quick else (options.models, options.requests)
+    every = 2 if options.quick else options.every
     lines: list[str] = []
     for name in models:
         with tempfile.TemporaryDirectory() as place:
@@ -133,7 +136,7 @@ def main() -> None:
             compared: list[tuple[Tried, list[Tried]]] = []
             for person in people_of(built, options.seed, count):
                 (folder / person).mkdir()
-                compared.append(compare(name, built, [person], folder / person, every=1 + options.quick))
+                compared.append(compare(name, built, [person], folder / person, every=every))
         lines.append(summary(name, compared))
     print("| model | by itself | best of grid | best one setting | its cost | the grid's | ratio |", *lines, sep="\n")
 
