@@ -14,8 +14,8 @@ from core.platform.clock import utc_now
 from core.platform.database import transaction
 from core.platform.outbox import put_event, take_unsent
 from core.platform.settings import Settings
+from core.webhooks.messages import expire, fan_out
 from core.webhooks.sending import Answer
-from core.webhooks.service import expire, fan_out
 from tests.builders.receiver import Received, Receiver, Reply
 from tests.builders.waiting import wait_until
 from tests.builders.web import Clock, Web, keyring, settings, web

@@ -6,7 +6,7 @@ from sqlalchemy import Engine, text
 from core.platform.clock import utc_now
 from core.platform.database import transaction
 from core.platform.outbox import OutboxMessage
-from core.webhooks.service import fan_out
+from core.webhooks.messages import fan_out
 from tests.builders.web import Web, web
 
 pytestmark = pytest.mark.integration

@@ -19,7 +19,7 @@ from core.platform.settings import LoopSettings, Settings, WorkerSettings
 from core.runs import finishing, service
 from core.runs.tables import Run
 from core.unlearning.job import Outcome
-from core.webhooks.service import fan_out
+from core.webhooks.messages import fan_out
 from tests.builders.estate import AT, Estate, estate, staged
 from worker import tasks
 from worker.app import make_app
