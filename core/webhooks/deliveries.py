@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, case, delete, func, literal, select, true, tuple_, update
+from sqlalchemy import Select, and_, case, delete, func, literal, or_, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -83,7 +83,7 @@ class Deliveries:
 
     def add(self, message: WebhookMessage, endpoint_ids: Iterable[str], at: datetime) -> None:
         """The message's delivery to each endpoint, due at ``at``. A test has no place in any order."""
-        place = {} if message.test else {"resource": message.resource, "position": message.position}
+        place = {"priority": 0} if message.test else {"resource": message.resource, "position": message.position}
         self._tx.add_all(
             WebhookDelivery(
                 message_id=message.id,
@@ -210,30 +210,41 @@ class Deliveries:
         return [_due(delivery, target, body, old.get(target.id, ())) for delivery, target, body in taken]
 
     def _chosen(self, room: Room, at: datetime) -> Select[str, str]:
-        row, endpoint, earlier = WebhookDelivery, WebhookEndpoint, aliased(WebhookDelivery)
-        untried = and_(
-            earlier.endpoint_id == row.endpoint_id,
-            earlier.resource == row.resource,
-            earlier.position < row.position,
-            earlier.status == "pending",
-            earlier.attempts == 0,
+        # Endpoint by endpoint along an index, which ends after the first few: however much waits, and whatever the
+        # planner believes of it, this stays quick.
+        row, endpoint, untried = WebhookDelivery, WebhookEndpoint, aliased(WebhookDelivery)
+        first_untried = (
+            select(untried.position)
+            .where(untried.endpoint_id == row.endpoint_id, untried.resource == row.resource)
+            .where(untried.status == "pending", untried.attempts == 0)
+            .order_by(untried.position)
+            .limit(1)
+            .scalar_subquery()
         )
-        order = (row.position.is_not(None), row.next_attempt_at, row.position)  # tests first: somebody waits for them
         due = (
-            select(row.message_id, row.next_attempt_at, func.row_number().over(order_by=order).label("place"))
+            select(row.message_id, row.priority, row.next_attempt_at, row.position)
             .where(row.endpoint_id == endpoint.id, row.status == "pending", row.next_attempt_at <= at)
-            .where(~select(literal(1)).where(untried).exists())
-            .order_by(*order)
+            .where(or_(row.position.is_(None), func.coalesce(first_untried, row.position) >= row.position))
+            .order_by(row.priority, row.next_attempt_at, row.position)
             .limit(room.each)
             .correlate(endpoint)
             .lateral("due")
         )
-        return (
-            select(due.c.message_id, endpoint.id)
+        order = (due.c.priority, due.c.next_attempt_at, due.c.position)
+        place = func.row_number().over(partition_by=endpoint.id, order_by=order).label("place")
+        ranked = (
+            select(
+                due.c.message_id, endpoint.id, due.c.next_attempt_at, place, room.left_for(endpoint.id).label("room")
+            )
             .join(due, true())
             .where(endpoint.enabled, endpoint.deleted_at.is_(None), endpoint.healthy.is_(not room.suspects))
-            .where(func.coalesce(endpoint.paused_until, at) <= at, due.c.place <= room.left_for(endpoint.id))
-            .order_by(due.c.place, due.c.next_attempt_at)
+            .where(func.coalesce(endpoint.paused_until, at) <= at)
+            .subquery()
+        )
+        return (
+            select(ranked.c.message_id, ranked.c.id)
+            .where(ranked.c.place <= ranked.c.room)
+            .order_by(ranked.c.place, ranked.c.next_attempt_at)
             .limit(room.limit)
         )
 

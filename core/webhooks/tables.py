@@ -87,7 +87,9 @@ class WebhookDelivery(Base):
         Index(
             "ix_webhook_deliveries_pending",
             "endpoint_id",
+            "priority",
             "next_attempt_at",
+            "position",
             postgresql_where=text("status = 'pending'"),
         ),
         Index(
@@ -105,6 +107,8 @@ class WebhookDelivery(Base):
     resource: Mapped[str | None]
     """The message's; null: in no order, as tests are."""
     position: Mapped[int | None] = mapped_column(BigInteger)
+    priority: Mapped[int] = mapped_column(server_default="1")
+    """0 for tests, which somebody waits for: they go first."""
     status: Mapped[str] = mapped_column(server_default="pending")
     attempts: Mapped[int] = mapped_column(server_default="0")
     next_attempt_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
