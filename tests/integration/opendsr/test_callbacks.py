@@ -193,7 +193,8 @@ def test_addresses_that_have_failed_take_at_most_half_of_the_senders(scene: Scen
         assert url == "https://good.example/cb" or never.wait(30)
         return Answer(202, None, 1)
 
-    scene.create(status_callback_urls=hanging)
+    scene.create(status_callback_urls=hanging[::2])
+    scene.create(status_callback_urls=hanging[1::2])
     scene.sql("update opendsr_events set attempts = 1")
     scene.create(status_callback_urls=["https://good.example/cb"])
     with opendsr.CallbackSender(scene.engine, scene.settings, scene.signer, network, scene.clock) as sender:
