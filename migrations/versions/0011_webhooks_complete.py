@@ -1,6 +1,6 @@
-"""webhooks: other keys, static headers, health and pauses of endpoints, order of messages, replays
+"""webhooks: other keys, static headers, health and pauses of endpoints, order of messages, replays; order of OpenDSR's events
 
-Revision: 0011, after 0010
+Revision: 0011, after 0024
 """
 
 import sqlalchemy as sa
@@ -8,17 +8,20 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = '0011'
-down_revision = '0010'
+down_revision = '0024'
 branch_labels = None
 depends_on = None
-
-_PENDING = "status = 'pending'"
-_FIRST = "status = 'pending' and attempts = 0"
 
 
 def upgrade() -> None:
     _endpoints()
     _messages()
+    op.add_column('opendsr_requests', sa.Column('told', sa.Integer(), server_default='0', nullable=False))
+    # Beyond every number that was told before: those were revisions, or ids of callback events.
+    op.execute(
+        "update opendsr_requests r set told = r.native_revision + coalesce((select max(e.id) from opendsr_events e "
+        "join opendsr_callbacks c on c.id = e.callback_id where c.opendsr_id = r.id), 0)"
+    )
     op.create_table('webhook_replays',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('endpoint_id', sa.String(), nullable=False),
@@ -73,26 +76,17 @@ def _endpoints() -> None:
 def _messages() -> None:
     op.add_column('webhook_messages', sa.Column('resource', sa.String(), nullable=True))
     op.add_column('webhook_messages', sa.Column('position', sa.BigInteger(), sa.Identity(always=False), nullable=False))
-    op.create_index('ix_webhook_messages_position', 'webhook_messages', ['workspace_id', 'position'], unique=False)
     op.add_column('webhook_deliveries', sa.Column('resource', sa.String(), nullable=True))
     op.add_column('webhook_deliveries', sa.Column('position', sa.BigInteger(), nullable=True))
     op.add_column('webhook_deliveries', sa.Column('priority', sa.Integer(), server_default='1', nullable=False))
-    op.create_index('ix_webhook_deliveries_pending', 'webhook_deliveries', ['endpoint_id', 'priority', 'next_attempt_at', 'position'], unique=False, postgresql_where=sa.text(_PENDING))
-    op.create_index('ix_webhook_deliveries_first', 'webhook_deliveries', ['endpoint_id', 'resource', 'position'], unique=False, postgresql_where=sa.text(_FIRST))
-    op.drop_index('ix_webhook_deliveries_due', table_name='webhook_deliveries')
-    op.create_index('ix_webhook_attempts_endpoint', 'webhook_attempts', ['endpoint_id', 'at'], unique=False)
 
 
 def downgrade() -> None:
     op.drop_table('webhook_replays')
-    op.drop_index('ix_webhook_attempts_endpoint', table_name='webhook_attempts')
-    op.create_index('ix_webhook_deliveries_due', 'webhook_deliveries', ['next_attempt_at'], unique=False, postgresql_where=sa.text(_PENDING))
-    op.drop_index('ix_webhook_deliveries_first', table_name='webhook_deliveries')
-    op.drop_index('ix_webhook_deliveries_pending', table_name='webhook_deliveries')
+    op.drop_column('opendsr_requests', 'told')
     op.drop_column('webhook_deliveries', 'priority')
     op.drop_column('webhook_deliveries', 'position')
     op.drop_column('webhook_deliveries', 'resource')
-    op.drop_index('ix_webhook_messages_position', table_name='webhook_messages')
     op.drop_column('webhook_messages', 'position')
     op.drop_column('webhook_messages', 'resource')
     op.drop_table('webhook_old_keys')
