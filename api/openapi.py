@@ -23,7 +23,7 @@ TAGS: Final[Mapping[str, str]] = {
     "OpenDSR": "Data subject requests of privacy platforms, after OpenDSR 2.0.",
     "policies": "How deletions are carried out.",
     "reports": "How deadlines are kept.",
-    "webhooks": "Where to tell what has happened.",
+    "webhooks": "Where to tell what has happened, what was told, and the events themselves to be fetched.",
     "access": "API keys.",
     "audit": "Who did what.",
     "health": "Whether the service works.",
@@ -74,7 +74,7 @@ def _webhook(event: EventType) -> dict[str, Any]:
             "parameters": [
                 _header("webhook-id", "id of the message, the same on every retry"),
                 _header("webhook-timestamp", "Unix seconds of this attempt"),
-                _header("webhook-signature", "`v1,` and the base64 HMAC-SHA-256 of `<id>.<timestamp>.<body>`"),
+                _header("webhook-signature", _SIGNATURE),
             ],
             "requestBody": {"required": True, "content": {"application/json": body}},
             "responses": {
@@ -102,6 +102,10 @@ def _only_problem_documents(made: dict[str, Any]) -> None:
         made["components"]["schemas"].pop(unused, None)
 
 
+_SIGNATURE: Final = (
+    "`v1,` and the base64 HMAC-SHA-256 of `<id>.<timestamp>.<body>`, or `v1a,` and the base64 Ed25519 signature of it; "
+    "several, separated by spaces, while a secret is being rotated"
+)
 _INVALID: Final[Mapping[str, Any]] = {
     "description": meaning(422),
     "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}},

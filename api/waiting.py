@@ -4,6 +4,7 @@ While a call waits it holds no thread, no transaction and no database connection
 """
 
 import asyncio
+import math
 import re
 from collections.abc import Callable
 from typing import Annotated, Final, TypeVar
@@ -18,6 +19,7 @@ T = TypeVar("T")
 
 LONGEST_S: Final = 30
 _WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
+_AT_ONCE: Final = re.compile(r"(?:^|[,;])\s*respond-async\s*(?=$|[,;])", re.IGNORECASE)
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 1.0
 
@@ -25,10 +27,17 @@ _LONGEST_PAUSE_S: Final = 1.0
 class Waiter:
     """How long the caller is willing to wait (``Prefer: wait=N``), and the waiting."""
 
-    def __init__(self, database: Database, seconds: int) -> None:
-        """``seconds``: 0 when the caller did not ask to wait."""
+    def __init__(self, database: Database, seconds: int | None) -> None:
+        """``seconds``: None when the caller said nothing about waiting."""
         self._database = database
-        self.seconds = seconds
+        self._asked = seconds
+        self.seconds = seconds or 0
+
+    def otherwise(self, seconds: float) -> "Waiter":
+        """The same; waits so long, at most ``LONGEST_S``, when the caller said nothing about it."""
+        if self._asked is None:
+            self.seconds = min(math.ceil(seconds), LONGEST_S)
+        return self
 
     async def until(self, tx: Session, read: Callable[[Session], T], done: Callable[[T], bool]) -> T:
         """``read``'s result once it is ``done`` or the time is over.
@@ -52,8 +61,8 @@ class Waiter:
 
     def applied(self, headers: MutableHeaders) -> None:
         """Say in the answer that the preference was heeded, if there was one."""
-        if self.seconds:
-            headers["Preference-Applied"] = f"wait={self.seconds}"
+        if self._asked:
+            headers["Preference-Applied"] = f"wait={self._asked}"
 
 
 async def waiter(
@@ -64,7 +73,9 @@ async def waiter(
 ) -> Waiter:
     """The ``Wait`` of this request. Preferences that cannot be read are ignored, as RFC 7240 asks."""
     match = _WAIT.search(prefer or "")
-    return Waiter(database, min(int(match[1]), LONGEST_S) if match else 0)
+    if match is None and _AT_ONCE.search(prefer or ""):
+        return Waiter(database, 0)
+    return Waiter(database, min(int(match[1]), LONGEST_S) if match else None)
 
 
 Wait = Annotated[Waiter, Depends(waiter)]

@@ -34,7 +34,7 @@ from core.opendsr.tables import OpenDsrRequest
 from core.platform.errors import IllegalTransition, Problem
 from core.platform.ids import new_id
 from core.platform.secrets import Keyring
-from core.webhooks.service import LOG_KEPT_FOR
+from core.webhooks.messages import LOG_KEPT_FOR
 
 _PURPOSE: Final = "opendsr-request"
 

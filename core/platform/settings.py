@@ -120,6 +120,7 @@ class WebhookSettings(_Section):
     connect_timeout_s: float = 5.0
     allow_http: bool = Field(default=False, description="tests only")
     allow_networks: tuple[str, ...] = Field(default=(), description="private networks that may be called")
+    egress_addresses: tuple[str, ...] = Field(default=(), description="addresses it calls from, only published")
 
 
 class TracingSettings(_Section):

@@ -18,7 +18,7 @@ from core.platform.database import open_engine
 from core.platform.objects import open_store
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
-from core.webhooks.service import fan_out
+from core.webhooks.messages import fan_out
 from worker.app import make_app
 from worker.loops import (
     certifier,
@@ -28,6 +28,7 @@ from worker.loops import (
     planner,
     reaper,
     relay,
+    replayer,
     sender_pool,
     sweeper,
     webhook_sender,
@@ -75,6 +76,7 @@ def _loops(settings: Settings, stop: threading.Event, metrics: LoopMetrics) -> d
         "reaper": (partial(reaper.turn, engine, settings.worker), poll_s),
         "certifier": (partial(certifier.turn, engine, keyring, settings.public_url), poll_s),
         "indexer": (partial(indexer.turn, engine, store, keyring, settings), poll_s),
+        "replayer": (partial(replayer.turn, engine), poll_s),
         "sweeper": (partial(sweeper.turn, engine, store, settings.loops), sweep_s),
     }
     sender = webhook_sender.WebhookSender(engine, settings, keyring)
