@@ -17,10 +17,12 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import URL
 
+from api.limits import RateLimits
 from api.schemas.common import Listing
-from api.security import BASIC, BEARER, HEADER, credential_of
+from api.security import BASIC, BEARER, HEADER, OAUTH2, credential_of
 from core.access.principal import Principal
-from core.access.service import authenticate
+from core.access.service import Unauthenticated
+from core.access.tokens import Tokens
 from core.platform.clock import Clock
 from core.platform.objects import ObjectStore
 from core.platform.paging import DEFAULT_LIMIT, MAX_LIMIT, Cursors, Page, Slice
@@ -90,6 +92,14 @@ async def _keyring(request: Request) -> Keyring:
     return request.app.state.keyring
 
 
+async def _limits(request: Request) -> RateLimits:
+    return request.app.state.limits
+
+
+async def _tokens(request: Request) -> Tokens:
+    return request.app.state.tokens
+
+
 async def _now(request: Request) -> datetime:
     return cast(Clock, request.app.state.clock)()
 
@@ -99,6 +109,8 @@ Config = Annotated[Settings, Depends(_settings)]
 Store = Annotated[ObjectStore, Depends(_store)]
 Keys = Annotated[Keyring, Depends(_keyring)]
 Now = Annotated[datetime, Depends(_now)]
+Limits = Annotated[RateLimits, Depends(_limits)]
+AccessTokens = Annotated[Tokens, Depends(_tokens)]
 
 
 async def open_tx(database: Db) -> AsyncGenerator[Session]:
@@ -114,12 +126,28 @@ async def authenticated(
     request: Request,
     tx: Tx,
     now: Now,
+    limits: Limits,
+    tokens: AccessTokens,
     _bearer: Annotated[None, Security(BEARER)],
     _header: Annotated[None, Security(HEADER)],
     _basic: Annotated[None, Security(BASIC)],
+    _oauth2: Annotated[None, Security(OAUTH2)],
 ) -> Principal:
-    """Who is calling. Raises ``Unauthenticated``. The three schemes are named for the OpenAPI document."""
-    principal = await run_in_threadpool(authenticate, tx, credential_of(request.headers), at=now)
+    """Who is calling. Raises ``Unauthenticated`` and ``TooManyRequests``.
+
+    The schemes are named for the OpenAPI document.
+    """
+
+    def admit() -> Principal:
+        given = credential_of(request.headers)
+        try:
+            known = tokens.authenticate(tx, given, at=now)
+        except Unauthenticated as error:
+            raise limits.refused(request.scope, error) from None
+        limits.spend(request.scope, known.key_id)
+        return known
+
+    principal = await run_in_threadpool(admit)
     request.scope["state"]["principal"] = principal
     structlog.contextvars.bind_contextvars(workspace_id=principal.workspace_id, key_id=principal.key_id)
     return principal

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from core.access.idempotency import BadIdempotencyKey
 from core.access.principal import MissingScope
 from core.access.service import Unauthenticated
+from core.access.tokens import ScopeNotGranted
 from core.opendsr.errors import InvalidSubjectRequest
 from core.platform.errors import Conflict, DependencyDown, DomainError, InvalidInput, NotFound, Problem
 from core.platform.paging import BadCursor
@@ -78,6 +79,13 @@ class TooManyRequests(DomainError):
 
     code = "too_many_requests"
 
+    @classmethod
+    def until(cls, seconds: int) -> "TooManyRequests":
+        """Worth trying again in so many seconds."""
+        error = cls("Too many requests; the headers say how many are allowed.")
+        error.retry_after_s = seconds
+        return error
+
 
 class InternalError(DomainError):
     """Something broke on our side. The request id in ``instance`` finds it in the logs."""
@@ -89,6 +97,7 @@ STATUS: Final[Mapping[type[DomainError], int]] = {
     MalformedRequest: 400,
     BadCursor: 400,
     BadIdempotencyKey: 400,
+    ScopeNotGranted: 400,
     Unauthenticated: 401,
     MissingScope: 403,
     InvalidSubjectRequest: 400,
