@@ -19,6 +19,7 @@ from api.metrics import LimitMetrics, RequestMetrics
 from api.middleware import AccessLog, JsonBody, LastResort, RequestId, SecurityHeaders
 from api.opendsr import routes as opendsr
 from api.opendsr.frame import OpenDsrFrame
+from api.retiring import RetirementHeaders
 from api.routes import (
     access,
     audit,
@@ -151,7 +152,8 @@ def _middlewares(settings: Settings, metrics: RequestMetrics, signer: Signer | N
         Middleware(AccessLog, metrics=metrics),
         Middleware(SecurityHeaders, https=url.startswith("https://")),
         Middleware(LimitHeaders),
-        Middleware(OpenDsrFrame, signer=signer, methods=opendsr.methods()),
+        Middleware(RetirementHeaders),
+        Middleware(OpenDsrFrame, signer=signer),
         Middleware(JsonBody, limit_bytes=settings.api.body_limit_bytes, base_url=url),
         Middleware(LastResort, base_url=url),
     ]

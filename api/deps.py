@@ -164,7 +164,7 @@ def requires(scope: str) -> Any:
         principal.need(scope)
         return principal
 
-    return Depends(caller)
+    return Security(caller, scopes=[scope])  # named for the OpenAPI document
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ from typing import Any, Final, cast
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from core.access.idempotency import BadIdempotencyKey
 from core.access.principal import MissingScope
@@ -274,7 +276,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     kind, detail = known.get(raised.status_code, (InternalError, "Something broke on our side."))
     reply = answer(request, kind(detail))
     reply.headers.update(raised.headers or {})
+    if kind is MethodNotAllowed:
+        reply.headers["Allow"] = ", ".join(_methods_at(request))
     return reply
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Those of every route that matches the path: the framework names only the first one's."""
+    routes = (found.route for found in iter_route_contexts(request.app.routes))
+    here = [route for route in routes if isinstance(route, Route) and route.path_regex.match(request.scope["path"])]
+    return sorted({method for route in here for method in route.methods or ()})
 
 
 async def _on_lost_database(request: Request, error: Exception) -> Response:
