@@ -37,6 +37,7 @@ from api.routes import (
     reports,
     runs,
     storage,
+    subjects,
     uploads,
     webhook_endpoints,
 )
@@ -61,6 +62,7 @@ ROUTES: Final = (
     datasets,
     models,
     deletion_requests,
+    subjects,
     hardness_assessments,
     runs,
     plots,

@@ -122,49 +122,56 @@ async def open_tx(database: Db) -> AsyncGenerator[Session]:
 Tx = Annotated[Session, Depends(open_tx, scope="function")]
 
 
-async def authenticated(
-    request: Request,
-    tx: Tx,
-    now: Now,
-    limits: Limits,
-    tokens: AccessTokens,
-    _bearer: Annotated[None, Security(BEARER)],
-    _header: Annotated[None, Security(HEADER)],
-    _basic: Annotated[None, Security(BASIC)],
-    _oauth2: Annotated[None, Security(OAUTH2)],
-) -> Principal:
-    """Who is calling. Raises ``Unauthenticated`` and ``TooManyRequests``.
+async def authenticated(request: Request, tx: Tx, now: Now, limits: Limits, tokens: AccessTokens) -> Principal:
+    """Who is calling, once a request. Raises ``Unauthenticated`` and ``TooManyRequests``."""
+    given = credential_of(request.headers)
 
-    The schemes are named for the OpenAPI document.
-    """
-
-    def admit() -> Principal:
-        given = credential_of(request.headers)
+    def recognise() -> Principal:
         try:
-            known = tokens.authenticate(tx, given, at=now)
+            return tokens.authenticate(tx, given, at=now)
         except Unauthenticated as error:
             raise limits.refused(request.scope, error) from None
+
+    def admit() -> Principal:
+        known = recognise()
+        request.scope["state"]["principal"] = known  # named in the log even if it has called too often
         limits.spend(request.scope, known.key_id)
         return known
 
     principal = await run_in_threadpool(admit)
-    request.scope["state"]["principal"] = principal
     structlog.contextvars.bind_contextvars(workspace_id=principal.workspace_id, key_id=principal.key_id)
     return principal
 
 
-Caller = Annotated[Principal, Depends(authenticated)]
+Known = Annotated[Principal, Depends(authenticated)]
+"""The caller, for dependencies that are used beside one that is in the OpenAPI document."""
+
+
+async def _schemes(
+    _bearer: Annotated[None, Security(BEARER)],
+    _header: Annotated[None, Security(HEADER)],
+    _basic: Annotated[None, Security(BASIC)],
+    _oauth2: Annotated[None, Security(OAUTH2)],
+) -> None:
+    """Names the schemes in the document. Apart from ``authenticated``: the framework runs it once for each scope."""
+
+
+async def _any_caller(principal: Known, _documented: Annotated[None, Depends(_schemes)]) -> Principal:
+    return principal
+
+
+Caller = Annotated[Principal, Depends(_any_caller)]
 """Any authenticated caller, whatever its scopes."""
 
 
 def requires(scope: str) -> Any:
     """The authenticated caller, who must hold ``scope``; to be written ``Annotated[Principal, requires("…")]``."""
 
-    async def caller(principal: Caller) -> Principal:
+    async def caller(principal: Known, _documented: Annotated[None, Security(_schemes, scopes=[scope])]) -> Principal:
         principal.need(scope)
         return principal
 
-    return Security(caller, scopes=[scope])  # named for the OpenAPI document
+    return Depends(caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +194,7 @@ class PageRequest(Page):
 async def list_request(
     request: Request,
     reply: Response,
-    caller: Caller,
+    caller: Known,
     keyring: Keys,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="rows wanted")] = DEFAULT_LIMIT,
     cursor: Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before")] = None,

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from core.access.idempotency import BadIdempotencyKey
+from core.access.idempotency import BadIdempotencyKey, IdempotencyKeyRequired
 from core.access.principal import MissingScope
 from core.access.service import Unauthenticated
 from core.access.tokens import ScopeNotGranted
@@ -99,6 +99,7 @@ STATUS: Final[Mapping[type[DomainError], int]] = {
     MalformedRequest: 400,
     BadCursor: 400,
     BadIdempotencyKey: 400,
+    IdempotencyKeyRequired: 400,
     ScopeNotGranted: 400,
     Unauthenticated: 401,
     MissingScope: 403,
@@ -235,18 +236,24 @@ def answer(request: Request, error: DomainError, items: Sequence[Mapping[str, An
     )
 
 
+def problem_of(request: Request, error: DomainError) -> ProblemOut:
+    """The error as a part of an answer to this request."""
+    return ProblemOut.model_validate_json(bytes(answer(request, error).body))
+
+
 def _item(problem: Problem) -> dict[str, Any]:
     return {"pointer": problem.pointer, "code": problem.code, "detail": problem.detail}
 
 
-def _pointer(parts: Iterable[object]) -> str:
+def pointer(parts: Iterable[object]) -> str:
+    """The JSON Pointer (RFC 6901) to a place in a document."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def _field_item(error: Mapping[str, Any]) -> dict[str, Any]:
     place, *parts = error["loc"]
     detail = error["msg"].removeprefix("Value error, ")
-    item = {"pointer": _pointer(parts) if place == "body" else "", "code": error["type"], "detail": detail}
+    item = {"pointer": pointer(parts) if place == "body" else "", "code": error["type"], "detail": detail}
     if place != "body" and parts:
         item["parameter"] = str(parts[0])
     return item

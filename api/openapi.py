@@ -18,6 +18,7 @@ from core.webhooks.catalogue import CATALOGUE, EventType
 
 TAGS: Final[Mapping[str, str]] = {
     "deletion requests": "Ask that records or people be unlearned, and follow what becomes of it.",
+    "subjects": "Ask beforehand whether there is anything about a person.",
     "hardness assessments": "Ask beforehand how hard unlearning would be, and what it would take.",
     "runs": "Executions of unlearning: progress, step ledger, hardness, metrics.",
     "certificates": "Signed evidence of every run that has ended, and the keys to verify it with.",

@@ -401,6 +401,9 @@ def _matching(workspace_id: str, wanted: ListFilter) -> Select[DeletionRequest]:
     if wanted.model is not None:
         named = and_(Model.id == DeletionTarget.model_id, or_(Model.name == wanted.model, Model.id == wanted.model))
         statement = statement.where(exists().where(DeletionTarget.request_id == row.id, named))
+    if wanted.model_id is not None:
+        mine = and_(DeletionTarget.request_id == row.id, DeletionTarget.model_id == wanted.model_id)
+        statement = statement.where(exists().where(mine))
     if wanted.subject is not None:
         same = and_(Record.dataset_id == DeletionRecord.dataset_id, Record.record_id == DeletionRecord.record_id)
         statement = statement.where(
