@@ -13,6 +13,7 @@ from api.waiting import IfNoneMatch, etag_of, not_modified, unchanged
 from core.access.principal import Principal
 from core.datasets import service
 from core.datasets.repository import Datasets, Records
+from core.deletions.repository import Requests
 
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
 
@@ -72,9 +73,8 @@ def get_dataset(
     if_none_match: IfNoneMatch = None,
 ) -> Any:
     """State, counts by split, how many records are erased, and the fingerprint."""
-    datasets = Datasets(tx)
-    dataset = datasets.by_name(caller.workspace_id, name)
-    out = DatasetOut.of(dataset, datasets.erasures(dataset.id))
+    dataset = Datasets(tx).by_name(caller.workspace_id, name)
+    out = DatasetOut.of(dataset, Requests(tx).erasures(dataset.id))
     headers = {"ETag": etag_of(out)}
     if dataset.status == "indexing":
         headers["Retry-After"] = str(_POLL_S)
