@@ -15,7 +15,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from api import errors, openapi
 from api.deps import Database
 from api.limits import LimitHeaders, RateLimits
-from api.metrics import LimitMetrics, RequestMetrics
+from api.metrics import LimitMetrics, RequestMetrics, WorkMetrics
 from api.middleware import AccessLog, JsonBody, LastResort, RequestId, SecurityHeaders
 from api.opendsr import routes as opendsr
 from api.opendsr.frame import OpenDsrFrame
@@ -41,14 +41,17 @@ from api.routes import (
     uploads,
     webhook_endpoints,
 )
+from api.tracing import ServerSpans
 from core.access.tokens import Tokens
 from core.opendsr.signing import Signer, open_signer
+from core.operations import service as operations
 from core.platform.clock import Clock, utc_now
-from core.platform.database import open_engine
+from core.platform.database import open_engine, transaction
 from core.platform.limits import open_limiter
 from core.platform.objects import ObjectStore, open_store
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.platform.tracing import tracer
 
 log = structlog.get_logger()
 
@@ -95,6 +98,7 @@ def create_app(
             engine.dispose()
 
     registry = CollectorRegistry()
+    registry.register(WorkMetrics(functools.partial(_survey, engine)))
     signer = _signer_of(settings)
     app = FastAPI(
         title="Unlearning service",
@@ -129,6 +133,11 @@ def _engine_of(settings: Settings) -> Engine:
     return open_engine(settings.database.url.get_secret_value(), pool_size=settings.database.pool_size)
 
 
+def _survey(engine: Engine) -> operations.Survey:
+    with transaction(engine) as tx:
+        return operations.survey(tx)
+
+
 def _store_of(settings: Settings, store: ObjectStore | None) -> Callable[[], ObjectStore]:
     # Opened on first use: the process starts, and says so, while the store is away.
     return functools.cache(lambda: store if store is not None else open_store(settings))
@@ -151,6 +160,7 @@ def _middlewares(settings: Settings, metrics: RequestMetrics, signer: Signer | N
     return [
         Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.api.trusted_proxies)),
         Middleware(RequestId),
+        Middleware(ServerSpans, tracer=tracer()),
         Middleware(AccessLog, metrics=metrics),
         Middleware(SecurityHeaders, https=url.startswith("https://")),
         Middleware(LimitHeaders),

@@ -3,14 +3,14 @@
 No index holds a record's state any more and pages keep some room, so that a change of state writes the row only and no
 index entry (heap-only tuples). Which records are not active is known from the deletion requests that cover them.
 
-Revision: 0012, after 0010
+Revision: 0012, after 0024
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = '0012'
-down_revision = '0010'
+down_revision = '0024'
 branch_labels = None
 depends_on = None
 
