@@ -4,12 +4,14 @@ While a call waits it holds no thread, no transaction and no database connection
 """
 
 import asyncio
+import hashlib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Header, Response
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.datastructures import MutableHeaders
 
@@ -84,6 +86,11 @@ IfNoneMatch = Annotated[
 ]
 
 
+def etag_of(out: BaseModel) -> str:
+    """A tag for an answer that has no revision of its own: from its content."""
+    return f'"{hashlib.sha256(out.model_dump_json().encode()).hexdigest()[:32]}"'
+
+
 def unchanged(if_none_match: str | None, etag: str) -> bool:
     """Whether the caller's copy is current. ``etag`` has its quotes; weak ones compare like strong ones."""
     if if_none_match is None:
@@ -92,6 +99,6 @@ def unchanged(if_none_match: str | None, etag: str) -> bool:
     return "*" in known or etag.removeprefix("W/") in known
 
 
-def not_modified(etag: str) -> Response:
-    """304 for a copy that is current."""
-    return Response(status_code=304, headers={"ETag": etag})
+def not_modified(headers: Mapping[str, str]) -> Response:
+    """304 for a copy that is current; ``headers``: its ``ETag``, and ``Retry-After`` while it may still change."""
+    return Response(status_code=304, headers=headers)

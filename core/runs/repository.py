@@ -61,6 +61,7 @@ class RunFilter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     mode: Mode = Mode.UNLEARN
+    model_id: str | None = None
 
 
 class Runs:
@@ -356,6 +357,8 @@ def _matching(workspace_id: str, wanted: RunFilter) -> Select[Run]:
         statement = statement.where(Run.created_at > wanted.created_after)
     if wanted.created_before is not None:
         statement = statement.where(Run.created_at < wanted.created_before)
+    if wanted.model_id is not None:
+        statement = statement.where(Run.model_id == wanted.model_id)
     if wanted.model is not None:
         model = aliased(Model)
         named = and_(model.id == Run.model_id, or_(model.name == wanted.model, model.id == wanted.model))
