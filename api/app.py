@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from api import errors, openapi
 from api.deps import Database
 from api.metrics import RequestMetrics
-from api.middleware import AccessLog, JsonBody, LastResort, RequestId, SecurityHeaders
+from api.middleware import AccessLog, JsonBody, LastResort, Mode, RequestId, SecurityHeaders
 from api.opendsr import routes as opendsr
 from api.opendsr.frame import OpenDsrFrame
 from api.routes import (
@@ -32,6 +32,7 @@ from api.routes import (
     policies,
     reports,
     runs,
+    sandbox,
     storage,
     uploads,
     webhook_endpoints,
@@ -62,6 +63,7 @@ ROUTES: Final = (
     webhook_endpoints,
     opendsr_requests,
     opendsr,
+    sandbox,
     health,
     documentation,
 )
@@ -137,6 +139,7 @@ def _middlewares(settings: Settings, metrics: RequestMetrics, signer: Signer | N
         Middleware(RequestId),
         Middleware(AccessLog, metrics=metrics),
         Middleware(SecurityHeaders, https=url.startswith("https://")),
+        Middleware(Mode),
         Middleware(OpenDsrFrame, signer=signer, methods=opendsr.methods()),
         Middleware(JsonBody, limit_bytes=settings.api.body_limit_bytes, base_url=url),
         Middleware(LastResort, base_url=url),

@@ -26,6 +26,7 @@ from core.platform.objects import ObjectStore
 from core.platform.paging import DEFAULT_LIMIT, MAX_LIMIT, Cursors, Page, Slice
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.sandbox import service as sandbox
 
 _PLACE = ("limit", "cursor")
 T = TypeVar("T")
@@ -120,6 +121,8 @@ async def authenticated(
 ) -> Principal:
     """Who is calling. Raises ``Unauthenticated``. The three schemes are named for the OpenAPI document."""
     principal = await run_in_threadpool(authenticate, tx, credential_of(request.headers), at=now)
+    if principal.mode == "test":
+        await run_in_threadpool(sandbox.enter, tx, caller=principal, uri=request.app.state.store().uri, at=now)
     request.scope["state"]["principal"] = principal
     structlog.contextvars.bind_contextvars(workspace_id=principal.workspace_id, key_id=principal.key_id)
     return principal

@@ -26,6 +26,7 @@ TAGS: Final[Mapping[str, str]] = {
     "webhooks": "Where to tell what has happened.",
     "access": "API keys.",
     "audit": "Who did what.",
+    "test mode": "What only test keys may do, in a sandbox of their own.",
     "health": "Whether the service works.",
 }
 
@@ -37,6 +38,7 @@ Deletion requests in, verifiably unlearned model versions out.
 * **Repeating**: creating POSTs take an `Idempotency-Key`; the first answer is kept for 24 hours.
 * **Lists** answer `{"data", "next_cursor", "has_more"}` and a `Link` header; `?limit=` is 1 to 200.
 * **Long work** answers 202 with `Location` and `Retry-After`; poll with `If-None-Match`, or send `Prefer: wait=30`.
+* **Test mode**: keys `unl_test_…` act in a sandbox of their own, where everything ends within seconds.
 * Every answer has an `X-Request-Id`; yours is taken if it is 8 to 128 letters, digits, `.`, `_` or `-`.
 """
 

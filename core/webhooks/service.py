@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from core.access import audit
+from core.access.sandboxes import is_sandbox
 from core.platform.clock import rfc3339
 from core.platform.errors import Conflict, InvalidInput, NotFound, Problem
 from core.platform.ids import new_id
@@ -217,7 +218,12 @@ def fan_out(tx: Session, message: OutboxMessage) -> int:
     if wanting:
         happened = rfc3339(datetime.fromisoformat(message.payload["at"]))
         made = _message(
-            message.workspace_id, message.name, message.payload["data"], happened=happened, at=message.created_at
+            message.workspace_id,
+            message.name,
+            message.payload["data"],
+            happened=happened,
+            at=message.created_at,
+            test=is_sandbox(message.workspace_id),
         )
         Deliveries(tx).add(made, wanting, message.created_at)
     return len(wanting)

@@ -1,0 +1,30 @@
+"""workspaces of test keys, in which runs of one model may go on side by side
+
+Revision: 0013, after 0010
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = '0013'
+down_revision = '0010'
+branch_labels = None
+depends_on = None
+
+_ACTIVE = "mode = 'unlearn' and status in ('queued', 'preparing', 'assessing', 'unlearning', 'evaluating', 'publishing')"
+
+
+def upgrade() -> None:
+    op.add_column('workspaces', sa.Column('test_of', sa.String(), nullable=True))
+    op.create_foreign_key(op.f('fk_workspaces_test_of'), 'workspaces', 'workspaces', ['test_of'], ['id'])
+    op.create_unique_constraint(op.f('uq_workspaces_test_of'), 'workspaces', ['test_of'])
+    op.drop_index('uq_runs_one_active_per_model', table_name='runs')
+    op.create_index('uq_runs_one_active_per_model', 'runs', ['model_id'], unique=True, postgresql_where=sa.text(f"{_ACTIVE} and not starts_with(workspace_id, 'wst_')"))
+
+
+def downgrade() -> None:
+    op.drop_index('uq_runs_one_active_per_model', table_name='runs')
+    op.create_index('uq_runs_one_active_per_model', 'runs', ['model_id'], unique=True, postgresql_where=sa.text(_ACTIVE))
+    op.drop_constraint(op.f('uq_workspaces_test_of'), 'workspaces', type_='unique')
+    op.drop_constraint(op.f('fk_workspaces_test_of'), 'workspaces', type_='foreignkey')
+    op.drop_column('workspaces', 'test_of')
