@@ -50,7 +50,8 @@ async def compliance_report(
     """
     period, is_test = _period(start, end, now), caller.mode == "test"
     if format == "csv" or (format is None and _CSV in accept):
-        name = f'attachment; filename="{"test-" if is_test else ""}compliance-{period.start:%Y%m%d}-{period.end:%Y%m%d}.csv"'
+        kind = "test-compliance" if is_test else "compliance"
+        name = f'attachment; filename="{kind}-{period.start:%Y%m%d}-{period.end:%Y%m%d}.csv"'
         return StreamingResponse(
             _lines(database, caller.workspace_id, period), headers={"Content-Disposition": name}, media_type=_CSV
         )

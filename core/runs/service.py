@@ -44,7 +44,8 @@ def claim(
 ) -> Lease | None:
     """Take a queued run (the named one, or the oldest) for ``ttl_s`` seconds; None when there is none to be had.
 
-    Runs of sandboxes are taken with ``sandbox`` and by nobody else. Of any number of claimants one gets it. Each claim is a new attempt with a token of its own.
+    Of any number of claimants one gets it. Each claim is a new attempt with a token of its own. Runs of sandboxes are
+    taken with ``sandbox`` and by nobody else.
     """
     runs = Runs(tx)
     run = runs.next_queued(run_id, sandbox=sandbox)

@@ -84,7 +84,7 @@ _PHASES: Final[tuple[Phase, ...]] = ("preparing", "assessing", "unlearning", "ev
 
 
 def _forced(tx: Session, run: Run) -> Word | None:
-    """The outcome that the run's records ask for. It holds for a request's first run: what a person approved succeeds."""
+    """The outcome that the run's records ask for. It holds for a request's first run: what was approved succeeds."""
     requests = Requests(tx)
     if run.mode == Mode.ASSESS:
         return _strongest(Runs(tx).records(run.id))
