@@ -44,8 +44,10 @@ class Sandbox:
 
     def __init__(self, site: Web, workspace: str = "acme") -> None:
         self.engine = site.engine
-        self._secret = new_test_key(site.engine, workspace)
-        self.caller = site.with_key(self._secret)
+        secret = new_test_key(site.engine, workspace)
+        self.caller = site.with_key(secret)
+        with transaction(site.engine) as tx:
+            self._me = authenticate(tx, Credential.of_text(secret), at=utc_now())
 
     def submit(self, **fields: Any) -> dict[str, Any]:
         answer = self.caller.post("/v1/deletion-requests", fields)
@@ -61,14 +63,13 @@ class Sandbox:
     def advance(self, seconds: int) -> None:
         """As a call does, but cheaper than one."""
         with transaction(self.engine) as tx:
-            me = authenticate(tx, Credential.of_text(self._secret), at=utc_now())
-            advance_clock(tx, caller=me, seconds=seconds, at=utc_now())
+            advance_clock(tx, caller=self._me, seconds=seconds, at=utc_now())
 
     def turn(self) -> None:
         """Let every loop find what is due now."""
         for loop in (
             lambda: planner.turn(self.engine),
-            lambda: sandbox.turn(self.engine, "mem://store/{}".format),
+            self._work,
             lambda: deadlines.turn(self.engine),
             lambda: opendsr.turn(self.engine, Profile.of(settings())),
             lambda: relay.turn_events(self.engine, fan_out) > 0,
@@ -79,6 +80,10 @@ class Sandbox:
     def settle(self) -> None:
         """A few seconds, in which everything ends that is not forced to take longer."""
         for _ in range(6):
-            self.turn()
+            while self._work():
+                pass
             self.advance(2)
         self.turn()
+
+    def _work(self) -> bool:
+        return sandbox.turn(self.engine, "mem://store/{}".format)

@@ -133,7 +133,7 @@ def test_without_an_address_nothing_is_sent(box: Sandbox, connector: Connector) 
 
 def test_two_scopes_are_enough(box: Sandbox) -> None:
     body = {"name": "fides", "scopes": ["deletions:read", "deletions:write"], "mode": "test"}
-    key = box.caller.post("/v1/api-keys", body).json()["key"]
+    key = box.caller.post("/v1/api-keys", body).json()["secret"]
     with transaction(box.engine) as tx:
         assert authenticate(tx, Credential.of_text(key), at=utc_now()).mode == "test"
     narrow = _connector(box.engine, key)
