@@ -1,7 +1,8 @@
 """What Fides does with a SaaS connector that polls, as far as our connector uses it.
 
-Written from Fides' documentation of SaaS connectors and from what version 2.78 does: placeholders, the bearer strategy, the
-correlation id by its dot path, polling until a value is equal, which errors end a task, which are tried again.
+Written from Fides' documentation of SaaS connectors and from what version 2.78 does: placeholders, the bearer
+strategy, the correlation id by its dot path, polling until a value is equal, which errors end a task, which are tried
+again.
 """
 
 import re
