@@ -6,7 +6,7 @@ planners, workers and certifiers, tells them apart, by ``in_sandbox``.
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, literal_column
 
 PREFIX: Final = "wst_"
 SUFFIX: Final = ":test"
@@ -19,5 +19,5 @@ def is_sandbox(workspace_id: str) -> bool:
 
 
 def in_sandbox(workspace_id: Any) -> ColumnElement[bool]:
-    """The same of a column."""
-    return func.starts_with(workspace_id, PREFIX)
+    """The same of a column; written out and not bound, so that partial indexes are seen to apply."""
+    return func.starts_with(workspace_id, literal_column(f"'{PREFIX}'"))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, DateTime, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, DateTime, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from core.access.sandboxes import in_sandbox
@@ -72,6 +72,7 @@ class Sandboxes:
         requests = self._old(DeletionRequest, first_id("del", at))
         runs = [*self._old(Run, first_id("run", at)), *self._old(Run, first_id("hrd", at))]
         subjects = self._old(OpenDsrRequest, first_id("dsr", at))
+        stand_ins = self._stand_ins(requests, runs)
         self._remove_opendsr(subjects, requests)
         for table in (DeletionEvent, DeletionTarget, DeletionRecord):
             self._delete(table, table.request_id.in_(requests))
@@ -80,7 +81,7 @@ class Sandboxes:
         for table in (RunEvent, RunStep, RunScore, RunRecord):
             self._delete(table, table.run_id.in_(runs))
         self._delete(Run, Run.id.in_(runs))
-        self._remove_stand_ins()
+        self._remove_stand_ins(stand_ins)
         return len(requests) + len(runs) + len(subjects)
 
     def _old(self, table: Any, before: str) -> Sequence[str]:
@@ -108,17 +109,24 @@ class Sandboxes:
         self._delete(ModelFile, ModelFile.version_id.in_(versions))
         self._delete(ModelVersion, ModelVersion.id.in_(versions))
 
-    def _remove_stand_ins(self) -> None:
+    def _stand_ins(self, requests: Sequence[str], runs: Sequence[str]) -> Sequence[str]:
+        covered = select(DeletionRecord.record_id).where(DeletionRecord.request_id.in_(requests))
+        looked_at = select(RunRecord.record_id).where(RunRecord.run_id.in_(runs))
+        return self._tx.scalars(covered.union(looked_at)).all()
+
+    def _remove_stand_ins(self, record_ids: Sequence[str]) -> None:
         datasets = select(Dataset.id).where(Dataset.name == DATASET, in_sandbox(Dataset.workspace_id))
         covered = exists().where(
             DeletionRecord.dataset_id == Record.dataset_id, DeletionRecord.record_id == Record.record_id
         )
-        looked_at = exists().where(RunRecord.record_id == Record.record_id)
-        self._delete(Record, and_(Record.dataset_id.in_(datasets), ~covered, ~looked_at))
-        known = exists().where(
-            Record.dataset_id == RecordIdentity.dataset_id, Record.record_id == RecordIdentity.record_id
-        )
-        self._delete(RecordIdentity, and_(RecordIdentity.dataset_id.in_(datasets), ~known))
+        gone = self._tx.execute(
+            delete(Record)
+            .where(Record.dataset_id.in_(datasets), Record.record_id.in_(record_ids), ~covered)
+            .returning(Record.dataset_id, Record.record_id)
+            .execution_options(synchronize_session=False)
+        ).all()
+        places = tuple_(RecordIdentity.dataset_id, RecordIdentity.record_id)
+        self._delete(RecordIdentity, places.in_([(row.dataset_id, row.record_id) for row in gone]))
 
     def _delete(self, table: Any, where: ColumnElement[bool]) -> None:
         self._tx.execute(delete(table).where(where).execution_options(synchronize_session=False))

@@ -20,9 +20,11 @@ def upgrade() -> None:
     op.create_unique_constraint(op.f('uq_workspaces_test_of'), 'workspaces', ['test_of'])
     op.drop_index('uq_runs_one_active_per_model', table_name='runs')
     op.create_index('uq_runs_one_active_per_model', 'runs', ['model_id'], unique=True, postgresql_where=sa.text(f"{_ACTIVE} and not starts_with(workspace_id, 'wst_')"))
+    op.create_index('ix_deletion_requests_sandbox', 'deletion_requests', ['id'], unique=False, postgresql_where=sa.text("starts_with(workspace_id, 'wst_')"))
 
 
 def downgrade() -> None:
+    op.drop_index('ix_deletion_requests_sandbox', table_name='deletion_requests')
     op.drop_index('uq_runs_one_active_per_model', table_name='runs')
     op.create_index('uq_runs_one_active_per_model', 'runs', ['model_id'], unique=True, postgresql_where=sa.text(_ACTIVE))
     op.drop_constraint(op.f('uq_workspaces_test_of'), 'workspaces', type_='unique')
