@@ -72,7 +72,12 @@ class Runs:
 
     def waiting(self, *, limit: int) -> Sequence[Waiting]:
         """Models with pending targets that are not held and no active run, the first deadline first; no sandbox's."""
-        busy = exists().where(Run.model_id == DeletionTarget.model_id, Run.mode == Mode.UNLEARN, Run.status.in_(ACTIVE))
+        busy = exists().where(
+            Run.model_id == DeletionTarget.model_id,
+            Run.mode == Mode.UNLEARN,
+            Run.status.in_(ACTIVE),
+            ~in_sandbox(Run.workspace_id),
+        )
         held = and_(DeletionRequest.hold_until.is_not(None), DeletionRequest.hold_until > func.now())
         oldest = func.min(DeletionRequest.created_at)
         due_at = func.min(func.coalesce(DeletionRequest.due_at, DeletionRequest.created_at + NO_DEADLINE))
@@ -171,11 +176,14 @@ class Runs:
     def next_expired(self, *, sandbox: bool = False) -> Run | None:
         """Lock the run whose lease ended longest ago, if any; one that somebody is writing to is left out.
 
-        In a sandbox that is a run that is to be moved on.
+        In a sandbox that is a run that is to be moved on, or that somebody wants cancelled.
         """
+        over = Run.lease_until < func.now()
+        if sandbox:
+            over = or_(over, Run.cancel_requested_at.is_not(None))
         statement = (
             select(Run)
-            .where(Run.lease_until.is_not(None), Run.lease_until < func.now(), in_sandbox(Run.workspace_id) == sandbox)
+            .where(Run.lease_until.is_not(None), over, in_sandbox(Run.workspace_id) == sandbox)
             .order_by(Run.lease_until)
             .limit(1)
             .with_for_update(skip_locked=True)

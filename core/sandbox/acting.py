@@ -40,7 +40,10 @@ def plan_next(tx: Session, *, at: datetime) -> str | None:
     if found is None:
         return None
     request_id, waiting = found
-    Requests(tx).serialise(waiting.workspace_id)
+    requests = Requests(tx)
+    requests.serialise(waiting.workspace_id)
+    if request_id not in requests.take_pending(waiting.model_id, waiting.policy):  # it is being cancelled
+        return None
     named = waiting.policy or Models(tx).get(waiting.model_id).policy
     name, policy = policies.effective(tx, waiting.workspace_id, named)
     take(tx, waiting, [request_id], name, policy, at)

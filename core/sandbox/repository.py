@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, DateTime, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from core.access.repository import advisory_number
 from core.access.sandboxes import in_sandbox
 from core.datasets.tables import Dataset, Record, RecordIdentity
 from core.deletions.deadlines import NO_DEADLINE
@@ -29,7 +30,7 @@ class Sandboxes:
         self._tx = tx
 
     def next_pending(self) -> tuple[str, Waiting] | None:
-        """Lock one request with a pending target whose hold is over: its id and the model that it waits for."""
+        """A request with a pending target whose hold is over: its id, and how it waits for the target's model."""
         row, target = DeletionRequest, DeletionTarget
         due = func.coalesce(row.due_at, row.created_at + NO_DEADLINE)
         statement = (
@@ -43,7 +44,6 @@ class Sandboxes:
             )
             .order_by(row.id)
             .limit(1)
-            .with_for_update(of=[row.__table__, target.__table__], skip_locked=True)
         )
         found = self._tx.execute(statement).one_or_none()
         return (found[0], Waiting(*found[1:])) if found is not None else None
@@ -51,8 +51,9 @@ class Sandboxes:
     def age(self, workspace_id: str, by: timedelta) -> int:
         """Move every time of the sandbox's work ``by`` into the past; how many requests there are.
 
-        Rows are locked in the order that holds everywhere: runs, requests, what follows.
+        Rows are locked in the order of everybody else who locks several kinds, and by one caller at a time.
         """
+        self._tx.execute(select(func.pg_advisory_xact_lock(advisory_number("sandbox-clock", workspace_id))))
         return {kind: self._age(kind.__table__, where, by) for kind, where in _dated(workspace_id)}[DeletionRequest]
 
     def _age(self, table: Any, where: ColumnElement[bool], by: timedelta) -> int:
@@ -140,8 +141,8 @@ def _dated(workspace_id: str) -> Sequence[tuple[Any, ColumnElement[bool]]]:
     return (
         (Run, Run.workspace_id == workspace_id),
         (RunEvent, RunEvent.run_id.in_(runs)),
+        (OpenDsrRequest, OpenDsrRequest.workspace_id == workspace_id),
         (DeletionRequest, DeletionRequest.workspace_id == workspace_id),
         (DeletionEvent, DeletionEvent.request_id.in_(requests)),
-        (OpenDsrRequest, OpenDsrRequest.workspace_id == workspace_id),
         (ModelVersion, ModelVersion.model_id.in_(models)),
     )

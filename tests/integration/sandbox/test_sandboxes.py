@@ -197,8 +197,7 @@ def test_a_run_can_be_cancelled(box: Sandbox) -> None:
     box.settle()
     (run_id,) = box.read(request["id"])["run_ids"]
     assert box.caller.post(f"/v1/runs/{run_id}/cancel").status_code == 202
-    box.advance(600)
-    box.settle()
+    box.turn()
     assert box.caller.get(f"/v1/runs/{run_id}").json()["status"] == "cancelled"
     assert box.read(request["id"])["status"] == "needs_review"
 
