@@ -11,6 +11,7 @@ from core.access import service as access
 from core.access.audit import first_broken_line
 from core.access.service import workspace_named
 from core.certificates import service as certificates
+from core.operations.service import survey
 from core.platform.clock import utc_now
 from core.platform.database import transaction
 from core.runs import service as runs
@@ -306,3 +307,15 @@ def test_what_is_old_by_the_real_clock_is_deleted_in_sandboxes_only(site: Web, b
         assert left == [built.datasets["digits"]]
     assert box.person("ana@example.org")["record_count"] == 1, "the sandbox goes on"
     box.settle()
+
+
+def test_operators_are_not_told_of_sandboxes(box: Sandbox) -> None:
+    box.person("review@example.org", due_at="2031-01-01T00:00:00Z")
+    box.person("slow@example.org")
+    box.settle()
+    box.person("ana@example.org", hold_seconds=60)
+    box.advance(400 * 86_400)
+    with transaction(box.engine) as tx:
+        found = survey(tx)
+    assert (found.requests, found.runs, set(found.deadlines.values())) == ({}, {}, {0})
+    assert (found.leases_run_out, found.oldest["runs"]) == (0, 0)
