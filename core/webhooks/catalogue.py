@@ -46,7 +46,7 @@ class EventType:
             "type": {"const": self.type},
             "timestamp": {**_TIME, "description": "when it happened"},
             "api_version": {"const": API_VERSION},
-            "test": {"type": "boolean", "description": "true when nothing has happened and this is only a test"},
+            "test": {"type": "boolean", "description": "true when it was sent on request, or happened in test mode"},
             "data": self.data_schema(),
         }
         return {"type": "object", "properties": properties, "required": sorted(properties)}

@@ -14,6 +14,7 @@ from core.platform.outbox import OutboxRow
 from core.platform.settings import LoopSettings
 from core.runs import sweeping
 from core.runs.repository import Runs
+from core.sandbox import service as sandbox
 from core.uploads import service as uploads
 from core.webhooks import messages
 
@@ -42,6 +43,7 @@ def _sweep_rows(engine: Engine, _store: ObjectStore, _settings: LoopSettings, cl
         messages.expire(tx, at=clock())
         Runs(tx).drop_old_scores()
         opendsr.expire(tx, at=clock())
+        sandbox.expire(tx, at=clock())
 
 
 def _sweep_checkpoints(engine: Engine, store: ObjectStore, _settings: LoopSettings, _clock: Clock) -> None:
