@@ -130,7 +130,7 @@ class Mode:
             if caller is not None and caller.mode == "test":
                 headers["X-Unlearn-Mode"] = "test"
 
-        return await self._app(scope, receive, _on_start(send, mark))
+        return await self._app(scope, receive, on_start(send, mark))
 
 
 class LastResort:

@@ -34,7 +34,10 @@ from core.registry.tables import Model, ModelVersion
 from core.runs.errors import RunNotFound
 from core.runs.lifecycle import ACTIVE, Mode, Status
 from core.runs.tables import Run, RunEvent, RunRecord, RunScore, RunStep
+from core.unlearning.job import KILLED
 
+REQUEUED = "requeued"
+"""Type of the event of a run that goes back to the queue; its ``code`` says why."""
 RESUMED = "resumed"
 """Type of the event of an attempt that goes on from a checkpoint: ``attempt``, and after which ``step``."""
 
@@ -305,6 +308,12 @@ class Runs:
         )
         self._tx.add(event)
         self._tx.flush()
+
+    def kills(self, run_id: str) -> int:
+        """How many attempts ended because their computing process was killed, by the kernel most likely."""
+        code = RunEvent.detail["code"].as_string()
+        found = select(func.count()).where(RunEvent.run_id == run_id, RunEvent.type == REQUEUED, code == KILLED)
+        return int(self._tx.scalar(found) or 0)
 
     def resumed_step(self, run_id: str, attempt: int) -> int | None:
         """After which step that attempt went on from a checkpoint; None when it began at the beginning."""

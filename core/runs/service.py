@@ -123,9 +123,13 @@ def reap_next(tx: Session, *, max_attempts: int, at: datetime) -> str | None:
     return run.id
 
 
-def release(tx: Session, *, lease: Lease, at: datetime) -> None:
-    """Hand a run back unfinished because the worker is shutting down. Raises ``LeaseLost``."""
-    finishing.requeue(tx, Runs(tx).held(lease), {"code": "worker_stopped"}, at=at)
+def release(tx: Session, *, lease: Lease, why: Mapping[str, Any], at: datetime) -> None:
+    """Hand a run back unfinished through no fault of its own, however often that was. Raises ``LeaseLost``.
+
+    ``why`` has a ``code``: the worker is shutting down, or has no room.
+    """
+    run = Runs(tx).held(lease)
+    finishing.requeue(tx, run, {**why, "attempt": run.attempt}, at=at)
 
 
 def cancel(tx: Session, *, workspace_id: str, run_id: str, actor: str, at: datetime) -> RunView:
