@@ -4,6 +4,7 @@ A claim pushes the next attempt forward, so a sender that dies in between repeat
 may take, and all that are suspect together, is said in ``core.webhooks.claiming``.
 """
 
+import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
