@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from core.datasets.columns import ColumnMap
+from core.datasets.editions import Editions
 from core.datasets.errors import InvalidDataset
 from core.datasets.fingerprint import fingerprint
 from core.datasets.identities import IdentityDigests
@@ -42,7 +43,7 @@ SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
 anything."""
 
 MAX_ROWS: Final = 50_000_000
-_READERS: Final[Mapping[str, Reader]] = {"parquet": read_parquet, "jsonl": read_jsonlines}
+READERS: Final[Mapping[str, Reader]] = {"parquet": read_parquet, "jsonl": read_jsonlines}
 
 _LEASE_S: Final = 60.0
 """A data set whose indexing broke off (outage, killed process) is tried again after this."""
@@ -140,7 +141,7 @@ class _Index:
         self._dataset = dataset
         self._max_rows = max_rows
         self._layout = layout_of(dataset)
-        self._read = _READERS[dataset.format]
+        self._read = READERS[dataset.format]
         self._files: list[tuple[StoredFile, int]] = []
         self._splits = Counter[str]()
 
@@ -170,9 +171,9 @@ class _Index:
         dataset.subjects = datasets.subjects(dataset.id)
         dataset.fingerprint = fingerprint([file for file, _ in self._files], dataset.columns)
         dataset.status = DatasetStatus.READY
-        dataset.ready_at = database_now(self._tx)
+        dataset.ready_at = ready_at = database_now(self._tx)
         dataset.index_lease_until = None
-        self._tx.flush()
+        Editions(self._tx).begin(dataset, records_removed=0, at=ready_at)
 
     def _insert(self, batch: Batch) -> int:
         rows = [

@@ -383,7 +383,8 @@ def _to_forget(statement: Select[*Columns], model_id: str, request_ids: Collecti
         statement.select_from(covered)
         .join(Record, and_(Record.dataset_id == covered.dataset_id, Record.record_id == covered.record_id))
         .join(Model, Model.dataset_id == covered.dataset_id)
-        .where(Model.id == model_id, covered.request_id.in_(list(request_ids)), Record.split == "train", ~unlearned)
+        .where(Model.id == model_id, covered.request_id.in_(list(request_ids)))
+        .where(Record.split == "train", Record.last_edition.is_(None), ~unlearned)
     )
 
 
