@@ -10,12 +10,12 @@ from core.platform import embedded, logging
 from core.platform.database import open_engine
 from core.platform.objects import open_store
 from core.platform.settings import Settings
+from core.platform.workfolder import remove_leftovers
 from worker import tasks
 from worker.app import make_app
 from worker.executor import Executor
 from worker.polling import keep_looking
 from worker.supervisor import Supervisor
-from worker.workfolder import remove_leftovers
 
 log = structlog.get_logger()
 

@@ -26,6 +26,7 @@ from core.platform.leases import Lease, LeaseLost
 from core.platform.objects import ObjectStore
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.platform.workfolder import work_folder
 from core.runs import finishing, service
 from core.runs.checkpoints import CheckpointRule
 from core.runs.lifecycle import Status
@@ -34,7 +35,6 @@ from core.unlearning.job import OUTCOME_FILE, Failure, Job, Outcome, read_outcom
 from worker.childprocess import Child, crash
 from worker.environment import child_environment
 from worker.reporting import Reporting
-from worker.workfolder import work_folder
 
 log = structlog.get_logger()
 

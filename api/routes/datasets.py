@@ -11,6 +11,7 @@ from api.schemas.common import Listing
 from api.schemas.datasets import DatasetIn, DatasetOut, RecordOut
 from core.access.principal import Principal
 from core.datasets import service
+from core.datasets.editions import Editions
 from core.datasets.repository import Datasets, Records
 
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
@@ -48,7 +49,7 @@ def create_dataset(
         dataset = service.create(
             tx, store, keyring, settings, caller=caller, command=command, in_background=waits, at=now
         )
-        return DatasetOut.of(dataset, {})
+        return DatasetOut.of(dataset, {}, Editions(tx).history(dataset.id))
 
     def headers(out: DatasetOut) -> dict[str, str]:
         location = {"Location": f"/v1/datasets/{out.name}"}
@@ -66,13 +67,13 @@ def get_dataset(
     dataset = datasets.by_name(caller.workspace_id, name)
     if dataset.status == "indexing":
         reply.headers["Retry-After"] = str(_POLL_S)
-    return DatasetOut.of(dataset, datasets.erasures(dataset.id))
+    return DatasetOut.of(dataset, datasets.erasures(dataset.id), Editions(tx).history(dataset.id))
 
 
 @router.get("", response_model=Listing[DatasetOut], summary="List data sets", responses=problems(400, 401, 403, 422))
 def list_datasets(caller: Annotated[Principal, requires("datasets:read")], tx: Tx, page: PageIn) -> Listing[DatasetOut]:
     """Newest first. Erasures are counted in the single view only."""
-    return page.answer(Datasets(tx).page(caller.workspace_id, page), DatasetOut.of)
+    return page.answer(Datasets(tx).page(caller.workspace_id, page), lambda row: DatasetOut.of(row))
 
 
 @router.get(

@@ -21,6 +21,8 @@ SCOPES = (
     "webhooks:write",
     "policies:read",
     "policies:write",
+    "holds:read",
+    "holds:write",
     "audit:read",
     "reports:read",
     "keys:write",

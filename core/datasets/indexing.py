@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import structlog
@@ -27,6 +26,7 @@ from core.platform.errors import DependencyDown, DomainError, InvalidInput, Prob
 from core.platform.objects import ObjectStore
 from core.platform.objects.transfer import fetch
 from core.platform.secrets import Keyring
+from core.platform.workfolder import FILES, work_folder
 from core.unlearning.job import StoredFile
 from core.uploads import service as uploads
 from core.uploads import sources
@@ -103,8 +103,8 @@ def build_index(
     with tx.begin_nested():
         index = _Index(tx, IdentityDigests(keyring), dataset, max_rows)
         for file in files:
-            with TemporaryDirectory(prefix="index-", dir=scratch) as folder:
-                index.add(store, file, Path(folder) / "data")
+            with work_folder(scratch, FILES) as folder:
+                index.add(store, file, folder / "data")
         index.finish()
 
 

@@ -17,11 +17,13 @@ from core.platform.database import open_engine
 from core.platform.objects import open_store
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.platform.workfolder import FILES, remove_leftovers
 from core.webhooks.service import fan_out
 from worker.app import make_app
 from worker.loops import (
     certifier,
     deadlines,
+    eraser,
     indexer,
     opendsr,
     planner,
@@ -46,6 +48,7 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    remove_leftovers(settings.worker.work_dir, FILES)
     threads = [threading.Thread(target=loop, name=name) for name, loop in _loops(settings, stop).items()]
     for thread in threads:
         thread.start()
@@ -70,6 +73,7 @@ def _loops(settings: Settings, stop: threading.Event) -> dict[str, Callable[[], 
         "reaper": (partial(reaper.turn, engine, settings.worker), poll_s),
         "certifier": (partial(certifier.turn, engine, keyring, settings.public_url), poll_s),
         "indexer": (partial(indexer.turn, engine, store, keyring, settings), poll_s),
+        "eraser": (partial(eraser.turn, engine, store, settings.worker.work_dir), settings.loops.erase_s),
         "sweeper": (partial(sweeper.turn, engine, store, settings.loops), sweep_s),
     }
     sender = webhook_sender.WebhookSender(engine, settings, keyring)

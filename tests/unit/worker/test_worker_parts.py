@@ -11,13 +11,13 @@ import pytest
 from pydantic import SecretStr
 
 from core.platform.settings import Settings
+from core.platform.workfolder import remove_leftovers, work_folder
 from core.unlearning.job import OUTCOME_FILE, Outcome, write_json
 from tests.builders.waiting import wait_until
 from worker.app import make_app
 from worker.childprocess import Child
 from worker.environment import child_environment
 from worker.supervisor import End, Stop, outcome_of
-from worker.workfolder import remove_leftovers, work_folder
 
 SUPERVISOR = """
 import os, sys, time
