@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ _HELD = ".held"
 
 
 @contextmanager
-def work_folder(root: Path | None, prefix: str = RUN) -> Iterator[Path]:
+def work_folder(root: Path | None, prefix: str = RUN) -> Generator[Path]:
     """A new folder that only this user may enter, removed at the end whatever happens."""
     if root is not None:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
