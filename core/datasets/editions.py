@@ -89,11 +89,13 @@ class Editions:
 
     def places(self, dataset_id: str, edition: int | None = None) -> Places:
         """Where records lie in an edition, by default the present one."""
+        if edition == 1:
+            return FIRST
         left = select(Record.file, Record.row).where(Record.dataset_id == dataset_id, Record.last_edition.is_not(None))
         if edition is not None:
             left = left.where(Record.last_edition < edition)
         rows = self._tx.execute(left.order_by(Record.file, Record.row).execution_options(yield_per=10_000))
-        return Places.without((row.file, row.row) for row in rows) if edition != 1 else FIRST
+        return Places.without((row.file, row.row) for row in rows)
 
     def holding(self, dataset_id: str, record_ids: Collection[str]) -> Sequence[SupersededFile]:
         """The superseded files, not yet purged, in which those of the records lie that have left the present ones."""

@@ -149,7 +149,7 @@ class Site:
                 command=command,
                 keyring=KEYRING,
                 max_ids=100,
-                at=AT,
+                at=utc_now(),
             )
 
     def plan(self) -> str | None:
