@@ -94,6 +94,8 @@ def fetch(version: dict[str, Any], folder: Path) -> None:
     with bars, httpx.Client(timeout=300) as store:
         task = bars.add_task("download", total=sum(file["size"] for file in version["files"]))
         for file in version["files"]:
+            if file["url"] is None:
+                raise Failed(f"version {version['version']} has been purged")
             target = (folder / file["path"]).resolve()
             if not target.is_relative_to(folder.resolve()):
                 raise Failed(f"the file name {file['path']} leads out of the folder")

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ARRAY, Text, any_, literal, select, update
+from sqlalchemy import ARRAY, Text, any_, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from core.datasets.places import FIRST, Places
@@ -62,11 +62,16 @@ class Editions:
 
     def fingerprint(self, dataset_id: str, edition: int) -> str:
         """The fingerprint of that edition's files."""
-        return self._tx.scalars(
-            select(DatasetEdition.fingerprint).where(
-                DatasetEdition.dataset_id == dataset_id, DatasetEdition.edition == edition
-            )
-        ).one()
+        written_down = select(DatasetEdition.fingerprint).where(
+            DatasetEdition.dataset_id == dataset_id, DatasetEdition.edition == edition
+        )
+        return str(
+            self._tx.scalars(
+                select(func.coalesce(written_down.scalar_subquery(), Dataset.fingerprint)).where(
+                    Dataset.id == dataset_id
+                )
+            ).one()
+        )
 
     def present(self, dataset_id: str) -> Sequence[DatasetFile]:
         """The files of the present edition, in reading order."""

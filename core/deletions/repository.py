@@ -114,12 +114,13 @@ class Requests:
         )
         return self._tx.scalars(statement).all()
 
-    def mark_old_copies_purged(self, request_ids: Collection[str], at: datetime) -> None:
-        """Note that no superseded copy holds the requests' records any more; the first time counts."""
-        for request in self.lock(request_ids):
-            if request.old_copies_purged_at is None:
-                request.old_copies_purged_at = request.updated_at = at
-                request.revision += 1
+    def mark_old_copies_purged(self, request_ids: Collection[str], at: datetime) -> Sequence[DeletionRequest]:
+        """Note that no superseded copy holds the requests' records any more; the first time counts. Those marked."""
+        marked = [request for request in self.lock(request_ids) if request.old_copies_purged_at is None]
+        for request in marked:
+            request.old_copies_purged_at = request.updated_at = at
+            request.revision += 1
+        return marked
 
     def of_run(self, run_id: str) -> Sequence[str]:
         """Ids of the requests whose targets a run has taken last, in order."""

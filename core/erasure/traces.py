@@ -6,8 +6,12 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from core.access import audit
+from core.deletions import progress
 from core.deletions.repository import Requests
+from core.deletions.tables import DeletionRequest
 from core.erasure.repository import Traces
+from core.platform.clock import rfc3339
 from core.registry.repository import Versions
 
 _AT_ONCE = 500
@@ -31,8 +35,18 @@ def note_gone(tx: Session, *, ended_before: datetime, after: str, at: datetime) 
         for request_id in request_ids
         if not any(version in left[model_id] for model_id, version in unlearned[request_id])
     ]
-    Requests(tx).mark_old_copies_purged(gone, at)
+    for request in Requests(tx).mark_old_copies_purged(gone, at):
+        _tell(tx, request, at)
     return request_ids[-1] if len(request_ids) == _AT_ONCE else None
+
+
+def _tell(tx: Session, request: DeletionRequest, at: datetime) -> None:
+    kind, told = "old_copies_purged", {"old_copies_purged_at": rfc3339(at)}
+    progress.remark(tx, request, kind=kind, actor="system", detail={}, told=told, at=at)
+    audit.note(
+        tx, workspace_id=request.workspace_id, actor="system", action=f"deletion_request.{kind}",
+        object_id=request.id, details={}, at=at,
+    )  # fmt: skip
 
 
 def _holders(tx: Session, model_id: str) -> Collection[int]:

@@ -74,6 +74,7 @@ def _of_request(name: str, happened: str, status: str) -> EventType:
             "external_id": _TEXT_OR_NULL,
             "status_detail": _TEXT,
             "record_count": _COUNT,
+            "old_copies_purged_at": _TIME,
             "models": _TEXTS,
             "run_ids": _TEXTS,
             "url": _TEXT,
@@ -210,6 +211,10 @@ def _of_hold(name: str, happened: str) -> EventType:
 
 _DIGEST: Final = "6a0f8c3a1f6b3f0b63f7d2c1f0c8f0a36b3e3a4d6d1b2c3d4e5f60718293a4b5"
 _ERASURE: Final = (
+    dataclasses.replace(
+        _of_request("old_copies_purged", "has no old copies left that hold its records", "completed"),
+        description="Neither versions nor files of data sets in reach of this service hold its records any more.",
+    ),
     _of_purge("purged", "was put out of use for good", "It held what was unlearned since. Its files are deleted next."),
     _of_purge("files_deleted", "has no files any more", "`files` were deleted, or were found to be gone.", files=3),
     _of_purge(

@@ -116,6 +116,7 @@ def test_from_a_finished_run_to_the_last_copy(
     assert [s3_store.size(uri) for uri in (originals[0], originals[1], files[0])] == [None, None, None]
     assert built.content() == without("r-1", "r-6", "r-3", "t-1")
     assert built.ask("select old_copies_purged_at from deletion_requests where id = :id", id=request_id) == later(31)
+    assert request_id in [told["id"] for told in built.events("deletion_request.old_copies_purged")]
     with transaction(emptied) as tx, pytest.raises(NotReplayable):
         rebuild(tx, run_id=first, folder=tmp_path, at=AT)
     assert {"dataset.files_rewritten", "dataset.files_purged", "model_version.purged"} <= built.audited()

@@ -189,7 +189,9 @@ def test_a_legal_hold_stops_planning_rewriting_and_purging(emptied: Engine, fiel
     assert {"legal_hold.placed", "legal_hold.released"} <= built.audited()
     assert len(built.events("legal_hold.placed", "legal_hold.released")) == 2
     assert built.store.size(originals[0]) is None
-    lines = api.get("/v1/reports/compliance?format=csv&about=copies&from=2020-01-01T00:00:00Z&to=2099-01-01T00:00:00Z").text.splitlines()
+    lines = api.get(
+        "/v1/reports/compliance?format=csv&about=copies&from=2020-01-01T00:00:00Z&to=2099-01-01T00:00:00Z"
+    ).text.splitlines()
     assert sorted(line.split(",")[5] for line in lines[1:]) == ["purged"] * 4
 
 
