@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 
 from api import errors, openapi
 from api.deps import Database
-from api.metrics import RequestMetrics
+from api.metrics import RequestMetrics, WorkMetrics
 from api.middleware import AccessLog, JsonBody, LastResort, RequestId, SecurityHeaders
 from api.opendsr import routes as opendsr
 from api.opendsr.frame import OpenDsrFrame
@@ -37,12 +37,15 @@ from api.routes import (
     uploads,
     webhook_endpoints,
 )
+from api.tracing import ServerSpans
 from core.opendsr.signing import Signer, open_signer
+from core.operations import service as operations
 from core.platform.clock import Clock, utc_now
-from core.platform.database import open_engine
+from core.platform.database import open_engine, transaction
 from core.platform.objects import ObjectStore, open_store
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.platform.tracing import tracer
 
 log = structlog.get_logger()
 
@@ -88,6 +91,7 @@ def create_app(
             engine.dispose()
 
     registry = CollectorRegistry()
+    registry.register(WorkMetrics(functools.partial(_survey, engine)))
     signer = _signer_of(settings)
     app = FastAPI(
         title="Unlearning service",
@@ -120,6 +124,11 @@ def _engine_of(settings: Settings) -> Engine:
     return open_engine(settings.database.url.get_secret_value(), pool_size=settings.database.pool_size)
 
 
+def _survey(engine: Engine) -> operations.Survey:
+    with transaction(engine) as tx:
+        return operations.survey(tx)
+
+
 def _store_of(settings: Settings, store: ObjectStore | None) -> Callable[[], ObjectStore]:
     # Opened on first use: the process starts, and says so, while the store is away.
     return functools.cache(lambda: store if store is not None else open_store(settings))
@@ -137,6 +146,7 @@ def _middlewares(settings: Settings, metrics: RequestMetrics, signer: Signer | N
     url = settings.public_url
     return [
         Middleware(RequestId),
+        Middleware(ServerSpans, tracer=tracer()),
         Middleware(AccessLog, metrics=metrics),
         Middleware(SecurityHeaders, https=url.startswith("https://")),
         Middleware(OpenDsrFrame, signer=signer, methods=opendsr.methods()),

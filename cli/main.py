@@ -5,7 +5,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from cli import assessments, certificates, datasets, doctor, holds, keys, models, reports, requests, running, runs
+from cli import (
+    assessments,
+    backups,
+    certificates,
+    datasets,
+    doctor,
+    holds,
+    keys,
+    models,
+    reports,
+    requests,
+    running,
+    runs,
+)
 from cli.demo import command as demo
 from cli.output import Failed, show_failure
 from core.platform.embedded import Misconfigured
@@ -40,6 +53,7 @@ app.command()(running.serve)
 app.command()(running.worker)
 app.command()(running.loops)
 app.add_typer(keys.app, name="keys")
+app.add_typer(backups.app, name="backup")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 app.add_typer(requests.app, name="requests")

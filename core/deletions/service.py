@@ -21,6 +21,7 @@ from core.platform.errors import DomainError, IllegalTransition
 from core.platform.ids import new_id
 from core.platform.paging import Page, Slice
 from core.platform.secrets import Keyring
+from core.platform.tracing import traceparent
 from core.policies import service as policies
 from core.policies.body import Policy
 from core.policies.regulations import in_force
@@ -230,6 +231,7 @@ def _opened(
         regulation=clock.regulation,
         received_at=clock.received_at,
         due_at=clock.due_at,
+        traceparent=traceparent(),
         created_at=at,
         updated_at=at,
     )

@@ -92,6 +92,7 @@ class WorkerSettings(_Section):
     max_attempts: int = Field(default=3, ge=1)
     checkpoint_every_s: float = Field(default=60.0, ge=0, description="a run is put away this often; 0: not by time")
     checkpoint_every_steps: int = Field(default=0, ge=0, description="and after this many steps; 0: not by steps")
+    metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Prometheus numbers; unset: none")
     work_dir: Path | None = Field(default=None, description="private scratch space; unset: the temporary folder")
 
     @model_validator(mode="after")
@@ -108,6 +109,7 @@ class LoopSettings(_Section):
     sweep_s: float = Field(default=300.0, gt=0, description="leftovers and superseded copies are looked for this often")
     erase_s: float = Field(default=30.0, gt=0, description="data sets with erased records are looked for this often")
     orphan_age_s: float = Field(default=24 * 3600.0, gt=0, description="staged files without a row live this long")
+    metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Prometheus numbers; unset: none")
 
 
 class WebhookSettings(_Section):
@@ -119,6 +121,13 @@ class WebhookSettings(_Section):
     connect_timeout_s: float = 5.0
     allow_http: bool = Field(default=False, description="tests only")
     allow_networks: tuple[str, ...] = Field(default=(), description="private networks that may be called")
+
+
+class TracingSettings(_Section):
+    """OpenTelemetry."""
+
+    endpoint: HttpUrl | None = Field(default=None, description="http://collector:4318/v1/traces; unset: no traces")
+    share: float = Field(default=1.0, ge=0, le=1, description="of requests that come without a trace of their own")
 
 
 class OpenDsrSettings(_Section):
@@ -153,6 +162,7 @@ class Settings(BaseSettings):
     secret: SecretStr | None = Field(default=None, description="32 or more random characters; embedded: generated")
     commit: str | None = Field(default=None, description="git commit of this build, named in certificates")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics_host: str = Field(default="127.0.0.1", description="address of the metrics of loops and workers")
     log_json: bool | None = Field(default=None, description="unset: JSON unless on a terminal")
     database: DatabaseSettings = DatabaseSettings()
     broker: BrokerSettings = BrokerSettings()
@@ -164,6 +174,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     loops: LoopSettings = LoopSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    tracing: TracingSettings = TracingSettings()
     opendsr: OpenDsrSettings = OpenDsrSettings()
 
     @property

@@ -1,6 +1,6 @@
-"""editions of the files of data sets: which files are superseded, and which records have left
+"""superseded copies: editions of the files of data sets, and versions that are purged
 
-Revision: 0014, after 0010
+Revision: 0014, after 0024
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = '0014'
-down_revision = '0010'
+down_revision = '0024'
 branch_labels = None
 depends_on = None
 
@@ -51,15 +51,22 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(['dataset_id'], ['datasets.id'], name=op.f('fk_superseded_files_dataset_id')),
         sa.PrimaryKeyConstraint('dataset_id', 'ordinal', 'last_edition', name=op.f('pk_superseded_files')),
     )
-    op.create_index('ix_superseded_files_kept', 'superseded_files', ['keep_until'], unique=False, postgresql_where=sa.text('purged_at is null'))
+    op.create_index('ix_superseded_files_kept', 'superseded_files', ['keep_until'], postgresql_where=sa.text('purged_at is null'))
     op.add_column('records', sa.Column('last_edition', sa.Integer(), nullable=True))
-    op.create_index('ix_records_to_remove', 'records', ['dataset_id'], unique=False, postgresql_where=sa.text("state = 'erased' and last_edition is null"))
-    op.create_index('ix_records_removed', 'records', ['dataset_id', 'file', 'row'], unique=False, postgresql_where=sa.text('last_edition is not null'))
+    for column in (
+        sa.Column('retired_at', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('purge_blocked', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column('purged_at', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('original_retained_at', sa.DateTime(timezone=True), nullable=True),
+    ):
+        op.add_column('model_versions', column)
+    # Since when is not known of those that were superseded before: their retention begins now.
+    op.execute("update model_versions set retired_at = now() where state = 'retired'")
 
 
 def downgrade() -> None:
-    op.drop_index('ix_records_removed', table_name='records')
-    op.drop_index('ix_records_to_remove', table_name='records')
+    for column in ('original_retained_at', 'purged_at', 'purge_blocked', 'retired_at'):
+        op.drop_column('model_versions', column)
     op.drop_column('records', 'last_edition')
     op.drop_table('superseded_files')
     op.drop_table('dataset_editions')

@@ -1,13 +1,13 @@
 """legal holds
 
-Revision: 0022, after 0021
+Revision: 0021, after 0014
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = '0022'
-down_revision = '0021'
+revision = '0021'
+down_revision = '0014'
 branch_labels = None
 depends_on = None
 
