@@ -11,6 +11,7 @@ from cli import (
     certificates,
     datasets,
     doctor,
+    holds,
     keys,
     models,
     reports,
@@ -62,3 +63,4 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(certificates.app, name="certificates")
 app.add_typer(reports.app, name="reports")
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(holds.app, name="holds")

@@ -150,8 +150,11 @@ def _part(tx: Session, dataset_id: str, found: Mapping[str, RecordRef], model: M
 
 
 def _models_holding(record: RecordRef, models: Sequence[str], unlearned: frozenset[str]) -> frozenset[str]:
-    """Models that have learnt from the record and not unlearned it. Nobody learns from a held-out record."""
-    return frozenset(models) - unlearned if record.split == "train" else frozenset()
+    """Models that have learnt from the record and not unlearned it.
+
+    Nobody learns from a held-out record, nor from one that has left the files: a model that came later has not seen it.
+    """
+    return frozenset(models) - unlearned if record.split == "train" and record.in_files else frozenset()
 
 
 def _unmarked(record: RecordRef, *, has_models: bool) -> bool:
