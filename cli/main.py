@@ -5,7 +5,21 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from cli import assessments, backups, certificates, datasets, doctor, keys, models, reports, requests, running, runs
+from cli import (
+    assessments,
+    backups,
+    certificates,
+    datasets,
+    doctor,
+    holds,
+    keys,
+    models,
+    reports,
+    requests,
+    running,
+    runs,
+    webhooks,
+)
 from cli.demo import command as demo
 from cli.output import Failed, show_failure
 from core.platform.embedded import Misconfigured
@@ -48,3 +62,5 @@ app.add_typer(assessments.app, name="assessments")
 app.add_typer(runs.app, name="runs")
 app.add_typer(certificates.app, name="certificates")
 app.add_typer(reports.app, name="reports")
+app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(holds.app, name="holds")

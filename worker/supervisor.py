@@ -30,6 +30,7 @@ from core.platform.objects import ObjectStore
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
 from core.platform.tracing import tracer
+from core.platform.workfolder import work_folder
 from core.runs import finishing, service
 from core.runs.checkpoints import CheckpointRule
 from core.runs.lifecycle import Status
@@ -42,7 +43,6 @@ from worker.metrics import RunMetrics
 from worker.patience import DISK_FULL
 from worker.reporting import Reporting
 from worker.tracing import RunTrace
-from worker.workfolder import work_folder
 
 log = structlog.get_logger()
 

@@ -1,6 +1,6 @@
 """Use cases of deletion requests: submit, cancel, look at. What runs do to them is in ``progress``."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
@@ -8,13 +8,14 @@ from sqlalchemy.orm import Session
 from core.access import audit
 from core.datasets.repository import Records
 from core.deletions import progress, terms
-from core.deletions.commands import ItemResult, ListFilter, RequestView, SubmitDeletion
+from core.deletions.commands import ItemResult, ListFilter, LookupResult, RequestView, SubmitDeletion
 from core.deletions.deadlines import extended
 from core.deletions.errors import AlreadyExtended, DeadlineOver, ExternalIdTaken, NotExtendable
 from core.deletions.lifecycle import FINAL, IllegalMove, Status, advance_target
 from core.deletions.repository import Requests
-from core.deletions.selection import Part, check_size, find
+from core.deletions.selection import Part, check_size, digests_of, find, searched
 from core.deletions.tables import DeletionEvent, DeletionRequest, DeletionTarget
+from core.holds.repository import LEGAL_HOLD, Holds
 from core.platform.clock import rfc3339
 from core.platform.errors import DomainError, IllegalTransition
 from core.platform.ids import new_id
@@ -138,6 +139,25 @@ def get(tx: Session, *, workspace_id: str, request_id: str) -> RequestView:
     return view(tx, [Requests(tx).get_for(workspace_id, request_id)])[0]
 
 
+def look_up(
+    tx: Session, *, workspace_id: str, actor: str, wanted: SubmitDeletion, keyring: Keyring, max_ids: int, at: datetime
+) -> LookupResult:
+    """Whether there are records about the people, before a request is made of it; noted in the audit log.
+
+    The same statements run whether anybody is known or not, so that time tells little. Raises ``EmptySelection``,
+    ``TooManyIds``, ``DatasetIndexing``, ``DatasetUnusable``.
+    """
+    check_size(wanted, max_ids)
+    datasets = [dataset.id for dataset in searched(tx, workspace_id, wanted)]
+    counts = Records(tx).count(datasets, wanted.subject_ids, digests_of(wanted, keyring))
+    found = LookupResult(sum(counts.values()) - counts.get("erased", 0), counts.get("erased", 0))
+    audit.note(
+        tx, workspace_id=workspace_id, actor=actor, action="subject.looked_up", object_id=workspace_id,
+        details={"asked": len(wanted.subject_ids) + len(wanted.identities), "record_count": found.record_count}, at=at,
+    )  # fmt: skip
+    return found
+
+
 def timeline(tx: Session, *, workspace_id: str, request_id: str) -> Sequence[DeletionEvent]:
     """Everything that happened to the request, in order. Raises ``RequestNotFound``."""
     requests = Requests(tx)
@@ -186,14 +206,24 @@ def _accept(
     policy = terms.policy_of(tx, workspace_id, command.policy, _models_of(parts))
     request = _opened(workspace_id, command, parts, terms.clock(command, policy, at), at)
     terms.wind(request, policy)
-    requests.add(request, _targets(request.id, parts))
+    held = Holds(tx).on_models(_models_of(parts))
+    requests.add(request, _targets(request.id, parts, held))
     for part in parts:
         _cover(tx, request.id, part)
-    progress.announce(tx, request, kind="created", actor=actor, detail={"record_count": request.record_count}, at=at)
     no_work = not any(part.pending for part in parts)
-    if no_work and (request.hold_until is None or request.record_count == 0):
+    waits = no_work and request.record_count > 0 and _is_held(tx, workspace_id, parts, held)
+    if waits and request.hold_until is None:
+        request.status_detail = LEGAL_HOLD
+    progress.announce(tx, request, kind="created", actor=actor, detail={"record_count": request.record_count}, at=at)
+    if no_work and not waits and (request.hold_until is None or request.record_count == 0):
         progress.enter(tx, request, Status.COMPLETED, kind="completed", actor="system", detail={}, at=at)
     return request
+
+
+def _is_held(tx: Session, workspace_id: str, parts: Sequence[Part], held: Collection[str]) -> bool:
+    """Whether a legal hold covers a model of the request or a data set of which it erases records."""
+    holds = Holds(tx)
+    return bool(held) or any(holds.on_dataset(workspace_id, part.dataset_id) for part in parts if part.covered)
 
 
 def _models_of(parts: Sequence[Part]) -> list[str]:
@@ -226,9 +256,14 @@ def _opened(
     )
 
 
-def _targets(request_id: str, parts: Sequence[Part]) -> list[DeletionTarget]:
+def _targets(request_id: str, parts: Sequence[Part], held: Collection[str]) -> list[DeletionTarget]:
     return [
-        DeletionTarget(request_id=request_id, model_id=model_id, status=status)
+        DeletionTarget(
+            request_id=request_id,
+            model_id=model_id,
+            status=status,
+            waits_for=LEGAL_HOLD if status == Status.PENDING and model_id in held else None,
+        )
         for part in parts
         for models, status in ((part.pending, Status.PENDING), (part.settled, Status.COMPLETED))
         for model_id in models

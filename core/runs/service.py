@@ -39,13 +39,16 @@ class RunView:
     deletion_request_ids: tuple[str, ...]
 
 
-def claim(tx: Session, *, run_id: str | None, owner: str, ttl_s: float, at: datetime) -> Lease | None:
+def claim(
+    tx: Session, *, run_id: str | None, owner: str, ttl_s: float, at: datetime, sandbox: bool = False
+) -> Lease | None:
     """Take a queued run (the named one, or the oldest) for ``ttl_s`` seconds; None when there is none to be had.
 
-    Of any number of claimants one gets it. Each claim is a new attempt with a token of its own.
+    Of any number of claimants one gets it. Each claim is a new attempt with a token of its own. Runs of sandboxes are
+    taken with ``sandbox`` and by nobody else.
     """
     runs = Runs(tx)
-    run = runs.next_queued(run_id)
+    run = runs.next_queued(run_id, sandbox=sandbox)
     if run is None:
         return None
     run.attempt += 1

@@ -16,6 +16,11 @@ _SHARE: Final = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 _NUMBER_OR_NULL: Final = {"type": ["integer", "null"]}
 _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
+_TRUNCATED: Final = {
+    "type": "object",
+    "description": "only there when something was left out: lists that were cut, with their whole length",
+    "additionalProperties": _NUMBER_OR_NULL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class EventType:
 
     def data_schema(self) -> dict[str, Any]:
         """JSON Schema of ``data``."""
-        properties = {**self.required, **self.optional}
+        properties = {**self.required, **self.optional, "truncated": _TRUNCATED}
         return {"type": "object", "properties": properties, "required": sorted(self.required)}
 
     def message_schema(self) -> dict[str, Any]:
@@ -41,7 +46,7 @@ class EventType:
             "type": {"const": self.type},
             "timestamp": {**_TIME, "description": "when it happened"},
             "api_version": {"const": API_VERSION},
-            "test": {"type": "boolean", "description": "true when nothing has happened and this is only a test"},
+            "test": {"type": "boolean", "description": "true when it was sent on request, or happened in test mode"},
             "data": self.data_schema(),
         }
         return {"type": "object", "properties": properties, "required": sorted(properties)}
@@ -74,6 +79,7 @@ def _of_request(name: str, happened: str, status: str) -> EventType:
             "external_id": _TEXT_OR_NULL,
             "status_detail": _TEXT,
             "record_count": _COUNT,
+            "old_copies_purged_at": _TIME,
             "models": _TEXTS,
             "run_ids": _TEXTS,
             "url": _TEXT,
@@ -129,9 +135,15 @@ def _of_version(name: str, happened: str, state: str) -> EventType:
         f"model_version.{name}",
         f"A model version {happened}",
         "Fetch the version for its files and digests.",
-        {"id": _TEXT, "model": _TEXT, "version": _COUNT},
-        {"parent_version": _NUMBER_OR_NULL, "run_id": _TEXT_OR_NULL, "state": _TEXT, "sequence": _COUNT, "url": _TEXT},
-        {"id": "mv_01k9d3v6m2q8r4t6w8y0a2c4e6", "model": "digits-classifier", "version": 2, "state": state},
+        {"id": _TEXT, "model": _TEXT, "version": _COUNT, "sequence": _COUNT},
+        {"parent_version": _NUMBER_OR_NULL, "run_id": _TEXT_OR_NULL, "state": _TEXT, "url": _TEXT},
+        {
+            "id": "mv_01k9d3v6m2q8r4t6w8y0a2c4e6",
+            "model": "digits-classifier",
+            "version": 2,
+            "state": state,
+            "sequence": 2 if state == "active" else 3,
+        },
     )
 
 
@@ -140,14 +152,21 @@ def _of_evidence(kind: str, description: str, verdict: str) -> EventType:
         f"{kind}.issued",
         f"A {kind} was issued",
         description,
-        {"id": _TEXT, "run_id": _TEXT, "model": _TEXT},
+        {"id": _TEXT, "run_id": _TEXT, "model": _TEXT, "sequence": _COUNT},
         {
             "published_version": _NUMBER_OR_NULL,
             "verdict": _TEXT_OR_NULL,
             "deletion_request_ids": _TEXTS,
             "url": _TEXT,
         },
-        {"id": _CERTIFICATE, "run_id": _RUN, "model": "digits-classifier", "published_version": 2, "verdict": verdict},
+        {
+            "id": _CERTIFICATE,
+            "run_id": _RUN,
+            "model": "digits-classifier",
+            "published_version": 2,
+            "verdict": verdict,
+            "sequence": 1,
+        },
     )
 
 
@@ -166,6 +185,107 @@ def _of_subject_request(name: str, happened: str, more: Mapping[str, Any], examp
             **example,
         },
     )
+
+
+def _of_purge(name: str, happened: str, description: str, state: str = "purged", **more: Any) -> EventType:
+    kind = _of_version(name, happened, state)
+    shapes = {
+        "blocked_by": _TEXTS,
+        "files": _COUNT,
+        "uri": _TEXT,
+        "alias": _TEXT,
+        "version_before": _NUMBER_OR_NULL,
+        "holds_unlearned_in": {"type": "array", "items": _COUNT},
+    }
+    return dataclasses.replace(
+        kind,
+        description=description,
+        required={**kind.required, **{name: shapes[name] for name in more}},
+        example={**kind.example, "version": 1, **more},
+    )
+
+
+def _of_dataset(name: str, happened: str, description: str, more: Mapping[str, Any], **example: Any) -> EventType:
+    return EventType(
+        f"dataset.{name}",
+        f"A data set's {happened}",
+        description,
+        {"id": _TEXT, "name": _TEXT, "edition": _COUNT, "files": _COUNT, **more},
+        {},
+        {"id": "ds_01k9d3v6m2q8r4t6w8y0a2c4e6", "name": "digits", "edition": 2, "files": 1, **example},
+    )
+
+
+def _of_hold(name: str, happened: str) -> EventType:
+    return EventType(
+        f"legal_hold.{name}",
+        f"A legal hold was {happened}",
+        "Fetch it by its id for the reason.",
+        {"id": _TEXT, "scope": _TEXT},
+        {"name": _TEXT_OR_NULL},
+        {"id": "hold_01k9d3v6m2q8r4t6w8y0a2c4e6", "scope": "dataset", "name": "digits"},
+    )
+
+
+_DIGEST: Final = "6a0f8c3a1f6b3f0b63f7d2c1f0c8f0a36b3e3a4d6d1b2c3d4e5f60718293a4b5"
+_ERASURE: Final = (
+    dataclasses.replace(
+        _of_request("old_copies_purged", "has no old copies left that hold its records", "completed"),
+        description="Neither versions nor files of data sets in reach of this service hold its records any more.",
+    ),
+    _of_purge("purged", "was put out of use for good", "It held what was unlearned since. Its files are deleted next."),
+    _of_purge("files_deleted", "has no files any more", "`files` were deleted, or were found to be gone.", files=3),
+    _of_purge(
+        "purge_blocked",
+        "should be purged and cannot be",
+        "`blocked_by` says why: `alias:` and its name, `run`, `legal_hold`. Move the alias, and it is purged.",
+        "retired",
+        blocked_by=["alias:production"],
+    ),
+    _of_purge(
+        "original_retained",
+        "was purged, and its files lie where only their owner can delete them",
+        "Delete them; the service looks now and then whether they are gone.",
+        files=3,
+        uri="s3://training/acme/digits-classifier/",
+    ),
+    _of_purge(
+        "forced_back",
+        "that holds unlearned data is in use again",
+        "Somebody forced an alias to it. No deletion request is opened again by that.",
+        "retired",
+        alias="production",
+        version_before=2,
+        holds_unlearned_in=[2],
+    ),
+    _of_dataset(
+        "files_rewritten",
+        "files were written anew without erased records",
+        "`fingerprint_before` is that of the files before; those are kept for a while.",
+        {"records_removed": _COUNT, "fingerprint": _TEXT, "fingerprint_before": _TEXT},
+        records_removed=12,
+        fingerprint=_DIGEST,
+        fingerprint_before=_DIGEST[::-1],
+    ),
+    _of_dataset(
+        "original_retained",
+        "original files lie where only their owner can delete them",
+        "Delete them; the service looks now and then whether they are gone. At most 100 are named.",
+        {"uris": _TEXTS},
+        uris=["s3://training/acme/digits/train.parquet"],
+    ),
+    _of_dataset("files_purged", "superseded files were deleted, or were found to be gone", "Of all editions.", {}),
+    EventType(
+        "run.files_purged",
+        "What a run had left behind was deleted",
+        "`kind`: `checkpoints`, or `weights` of an attempt that nobody published.",
+        {"id": _TEXT, "model": _TEXT, "kind": _TEXT, "objects": _COUNT},
+        {},
+        {"id": _RUN, "model": "digits-classifier", "kind": "checkpoints", "objects": 4},
+    ),
+    _of_hold("placed", "placed"),
+    _of_hold("released", "released"),
+)
 
 
 CATALOGUE: Final = (
@@ -190,6 +310,7 @@ CATALOGUE: Final = (
     _of_assessment("cancelled", "was cancelled", "cancelled"),
     _of_version("published", "was published", "active"),
     _of_version("retired", "was superseded", "retired"),
+    *_ERASURE,
     _of_evidence(
         "certificate", "Fetch it by its id: signed evidence of a run that published after a good verdict.", "passed"
     ),
@@ -211,10 +332,11 @@ CATALOGUE: Final = (
     EventType(
         "webhook_endpoint.disabled",
         "Another webhook endpoint was disabled",
-        "It answered 410. Messages that waited for it were discarded; enable it again with PATCH.",
-        {"id": _TEXT, "reason": _TEXT},
+        "It answered 410 (`gone`), or did nothing but fail for five days (`failing`). Messages that waited for it were "
+        "discarded; enable it again with PATCH, and have them sent by a replay.",
+        {"id": _TEXT, "reason": {"enum": ["gone", "failing"]}, "sequence": _COUNT},
         {},
-        {"id": "whe_01k9d3v6m2q8r4t6w8y0a2c4e6", "reason": "gone"},
+        {"id": "whe_01k9d3v6m2q8r4t6w8y0a2c4e6", "reason": "gone", "sequence": 4},
     ),
     EventType("ping", "A test", "Sent on request only.", {}, {}, {}),
 )

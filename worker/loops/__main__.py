@@ -21,16 +21,20 @@ from core.platform.database import open_engine
 from core.platform.objects import open_store
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
-from core.webhooks.service import fan_out
+from core.platform.workfolder import FILES, remove_leftovers
+from core.webhooks.messages import fan_out
 from worker.app import make_app
 from worker.loops import (
     certifier,
     deadlines,
+    eraser,
     indexer,
     opendsr,
     planner,
     reaper,
     relay,
+    replayer,
+    sandbox,
     sender_pool,
     sweeper,
     webhook_sender,
@@ -60,6 +64,7 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    remove_leftovers(settings.worker.work_dir, FILES)
     registry = CollectorRegistry()
     loops = _loops(settings, stop, LoopMetrics(registry))
     threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in loops.items()]
@@ -96,7 +101,10 @@ def _loops(settings: Settings, stop: threading.Event, metrics: LoopMetrics) -> d
         "deadlines": (partial(deadlines.turn, engine), poll_s),
         "reaper": (partial(reaper.turn, engine, settings.worker), poll_s),
         "certifier": (partial(certifier.turn, engine, keyring, settings.public_url), poll_s),
+        "sandbox": (partial(sandbox.turn, engine, store.uri), poll_s),
         "indexer": (partial(indexer.turn, engine, store, keyring, settings), poll_s),
+        "replayer": (partial(replayer.turn, engine), poll_s),
+        "eraser": (partial(eraser.turn, engine, store, settings.worker.work_dir), settings.loops.erase_s),
         "sweeper": (partial(sweeper.turn, engine, store, settings.loops), sweep_s),
     }
     sender = webhook_sender.WebhookSender(engine, settings, keyring)
