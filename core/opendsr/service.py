@@ -72,7 +72,7 @@ def create(
 
     The same JSON value under the same id is the first receipt again and does nothing. Raises
     ``SubjectRequestIdTaken`` for another value, ``InvalidSubjectRequest`` for models that do not exist, and
-    ``DatasetIndexing`` while records cannot be looked up completely.
+    ``DatasetIndexing`` while records cannot be looked up completely, and ``TooManyOpenRequests``.
     """
     digest = _digest(keyring, wanted.value)
     Certificates(tx).keep(signer.fingerprint, signer.pem, at)
@@ -82,6 +82,7 @@ def create(
         if not hmac.compare_digest(before.body_digest, digest):
             raise SubjectRequestIdTaken
         return Receipt(before, replayed=True)
+    deletions.check_room(tx, workspace_id, profile.max_open)
     native_ids = _submit(tx, row, wanted, actor, keyring, profile, at)
     SubjectRequests(tx).add_work(row.id, native_ids)
     Callbacks(tx).add(row.id, wanted.callback_urls)
