@@ -46,6 +46,27 @@ class RequestMetrics:
         self._seconds.labels(known, route).observe(seconds)
 
 
+class LimitMetrics:
+    """Calls refused by rate limits, and calls that could not be counted."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Registers the metrics."""
+        self._refused = Counter(
+            "unlearn_rate_limited", "Calls refused by a rate limit.", ("policy",), registry=registry
+        )
+        self._skipped = Counter(
+            "unlearn_rate_limit_skipped", "Calls not counted because Redis did not answer.", registry=registry
+        )
+
+    def refuse(self, policy: str) -> None:
+        """Note a call refused."""
+        self._refused.labels(policy).inc()
+
+    def skip(self) -> None:
+        """Note a call not counted."""
+        self._skipped.inc()
+
+
 class WorkMetrics(Collector):
     """The state of the whole service, the same from every replica; without the database only ``unlearn_survey_up``."""
 

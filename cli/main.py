@@ -18,6 +18,7 @@ from cli import (
     requests,
     running,
     runs,
+    webhooks,
 )
 from cli.demo import command as demo
 from cli.output import Failed, show_failure
@@ -62,3 +63,4 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(certificates.app, name="certificates")
 app.add_typer(reports.app, name="reports")
 app.add_typer(holds.app, name="holds")
+app.add_typer(webhooks.app, name="webhooks")

@@ -53,17 +53,18 @@ async def compliance_report(
     As CSV it has a line for each request, in order of receipt, and is streamed whatever its length; with
     `about=copies` a line for each superseded copy, those purged before the period left out.
     """
-    period = _period(start, end, now)
+    period, is_test = _period(start, end, now), caller.mode == "test"
     if format == "csv" or (format is None and _CSV in accept):
-        name = f'attachment; filename="{about}-{period.start:%Y%m%d}-{period.end:%Y%m%d}.csv"'
-        name = name.replace("requests-", "compliance-")
+        kind = "compliance" if about == "requests" else "copies"
+        kind = f"test-{kind}" if is_test else kind
+        name = f'attachment; filename="{kind}-{period.start:%Y%m%d}-{period.end:%Y%m%d}.csv"'
         lines = _lines if about == "requests" else _copy_lines
         return StreamingResponse(
             lines(database, caller.workspace_id, period), headers={"Content-Disposition": name}, media_type=_CSV
         )
     found = await database.run(lambda tx: Reports(tx, caller.workspace_id, period).compliance())
     erasure = await database.run(lambda tx: _copies(tx, caller.workspace_id, period).report())
-    return await run_in_threadpool(ComplianceOut.of, found, erasure)
+    return await run_in_threadpool(ComplianceOut.of, found, erasure, test=is_test)
 
 
 def _copies(tx: Session, workspace_id: str, period: Period) -> Copies:

@@ -168,7 +168,7 @@ class DatasetOut(WireOut):
         erasures: Mapping[str, int] | None = None,
         editions: Sequence[DatasetEdition] | None = None,
     ) -> Self:
-        """A data set; ``erasures`` from ``Datasets.erasures``, ``editions`` from ``Editions.history``."""
+        """A data set; ``erasures`` from ``Requests.erasures``, ``editions`` from ``Editions.history``."""
         return cls(
             id=dataset.id,
             name=dataset.name,

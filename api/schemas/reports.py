@@ -71,6 +71,7 @@ _REPORT: JsonDict = {
     "overdue": [],
     "overdue_cut_off": False,
     "erasure": _ERASURE,
+    "test": False,
 }
 
 
@@ -149,9 +150,10 @@ class ComplianceOut(WireOut):
     )
     overdue_cut_off: bool
     erasure: ErasureOut
+    test: bool = Field(description="about requests of test keys, which no model has forgotten")
 
     @classmethod
-    def of(cls, found: Compliance, erasure: Erasure) -> Self:
+    def of(cls, found: Compliance, erasure: Erasure, *, test: bool) -> Self:
         """From the report."""
         period = {"from": found.period.start, "to": found.period.end, "generated_at": found.period.now}
         return cls.model_validate(
@@ -162,6 +164,7 @@ class ComplianceOut(WireOut):
                 "overdue": found.overdue,
                 "overdue_cut_off": found.overdue_cut_off,
                 "erasure": ErasureOut.of(erasure),
+                "test": test,
             }
         )
 

@@ -26,6 +26,7 @@ class DeletionRequest(Base):
         ),
         Index("ix_deletion_requests_list", "workspace_id", "created_at", "id"),
         Index("ix_deletion_requests_received", "workspace_id", "received_at", "id"),
+        Index("ix_deletion_requests_sandbox", "id", postgresql_where=text("starts_with(workspace_id, 'wst_')")),
         Index(
             "ix_deletion_requests_open",
             "workspace_id",

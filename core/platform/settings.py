@@ -53,6 +53,29 @@ class ApiSettings(_Section):
     public_url: HttpUrl | None = Field(default=None, description="address callers use; unset: http://host:port")
     body_limit_bytes: int = 4 * 1024 * 1024
     max_ids_per_request: int = 10_000
+    require_idempotency_key: bool = Field(default=False, description="refuse creating POSTs without Idempotency-Key")
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(), description="addresses or networks whose X-Forwarded-For is believed"
+    )
+
+
+class LimitSettings(_Section):
+    """How many calls a minute one key may make; see ``docs/conventions.md``."""
+
+    url: SecretStr | None = Field(
+        default=None, description="redis://host:6379/0; unset: the broker's Redis, else memory of each web process"
+    )
+    reads: int = Field(default=6000, ge=0, description="GET a minute and key; 0: no limit, as in all of these")
+    writes: int = Field(default=3000, ge=0, description="everything else a minute and key")
+    polls: int = Field(default=12_000, ge=0, description="reads of one object's state a minute and key")
+    opendsr: int = Field(default=3000, ge=0, description="OpenDSR calls a minute and key; at least 600")
+    failures: int = Field(default=120, ge=0, description="credentials that are not valid, a minute and address")
+
+    @model_validator(mode="after")
+    def _enough_for_opendsr(self) -> Self:
+        if 0 < self.opendsr < 600:
+            raise ValueError("UNLEARN_LIMITS__OPENDSR must be at least 600, as the standard asks, or 0 for no limit")
+        return self
 
 
 class SourceSettings(_Section):
@@ -121,6 +144,7 @@ class WebhookSettings(_Section):
     connect_timeout_s: float = 5.0
     allow_http: bool = Field(default=False, description="tests only")
     allow_networks: tuple[str, ...] = Field(default=(), description="private networks that may be called")
+    egress_addresses: tuple[str, ...] = Field(default=(), description="addresses it calls from, only published")
 
 
 class TracingSettings(_Section):
@@ -168,6 +192,7 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     store: StoreSettings = StoreSettings()
     api: ApiSettings = ApiSettings()
+    limits: LimitSettings = LimitSettings()
     sources: SourceSettings = SourceSettings()
     datasets: DatasetSettings = DatasetSettings()
     uploads: UploadSettings = UploadSettings()

@@ -1,6 +1,6 @@
 """superseded copies: editions of the files of data sets, and versions that are purged
 
-Revision: 0014, after 0024
+Revision: 0014, after 0013
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = '0014'
-down_revision = '0024'
+down_revision = '0013'
 branch_labels = None
 depends_on = None
 

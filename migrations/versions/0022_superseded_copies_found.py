@@ -15,7 +15,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    create_index_beside_traffic('ix_records_to_remove', 'records', ['dataset_id'], postgresql_where=sa.text("state = 'erased' and last_edition is null"))
     create_index_beside_traffic('ix_records_removed', 'records', ['dataset_id', 'file', 'row'], postgresql_where=sa.text('last_edition is not null'))
     create_index_beside_traffic('ix_model_versions_being_purged', 'model_versions', ['id'], postgresql_where=sa.text("state = 'purged' and purged_at is null"))
     create_index_beside_traffic('ix_run_records_record', 'run_records', ['record_id'])
@@ -27,4 +26,3 @@ def downgrade() -> None:
     op.drop_index('ix_run_records_record', table_name='run_records')
     op.drop_index('ix_model_versions_being_purged', table_name='model_versions')
     op.drop_index('ix_records_removed', table_name='records')
-    op.drop_index('ix_records_to_remove', table_name='records')
