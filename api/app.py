@@ -99,7 +99,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.base_url = settings.public_url
-    app.state.keyring = Keyring(settings.secret.get_secret_value().encode())
+    app.state.keyring = Keyring.of(settings)
     app.state.clock = clock
     app.state.opendsr = signer
     app.state.metrics = registry

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from core.datasets.identities import identity_digest
+from core.datasets.identities import identity_digests
 from core.datasets.repository import Datasets, RecordRef, Records
 from core.datasets.tables import Dataset
 from core.deletions.commands import SubmitDeletion
@@ -97,8 +97,9 @@ def _records(
         found += records.of_subjects(dataset_id, list(dict.fromkeys(command.subject_ids)))
     if command.identities:
         digests = {
-            (known.type, identity_digest(keyring, known.type, known.value, hashed=known.hashed))
+            (known.type, digest)
             for known in command.identities
+            for digest in identity_digests(keyring, known.type, known.value, hashed=known.hashed)
         }
         found += records.of_identities(dataset_id, sorted(digests))
     return {record.record_id: record for record in found}

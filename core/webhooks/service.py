@@ -14,6 +14,7 @@ from core.platform.errors import Conflict, InvalidInput, NotFound, Problem
 from core.platform.ids import new_id
 from core.platform.outbox import OutboxMessage
 from core.platform.paging import Page, Slice
+from core.platform.resealing import Sealed
 from core.platform.secrets import Keyring
 from core.webhooks import signing
 from core.webhooks.addresses import Rules, check_url
@@ -23,6 +24,11 @@ from core.webhooks.tables import WebhookEndpoint, WebhookMessage
 
 PURPOSE: Final = "webhook-secret"
 LOG_KEPT_FOR: Final = timedelta(days=30)
+SEALED: Final = (
+    Sealed(WebhookEndpoint, WebhookEndpoint.sealed_secret, PURPOSE),
+    Sealed(WebhookEndpoint, WebhookEndpoint.sealed_previous_secret, PURPOSE),
+)
+"""What this slice keeps sealed."""
 
 
 class EndpointNotFound(NotFound):

@@ -17,7 +17,7 @@ from core.access.tables import AuditEvent, Workspace
 from core.datasets import service
 from core.datasets.columns import ColumnMap
 from core.datasets.errors import DatasetExists, DatasetNotFound, DatasetNotReady
-from core.datasets.identities import identity_digest
+from core.datasets.identities import identity_digests
 from core.datasets.indexing import index_next
 from core.datasets.repository import Datasets, RecordRef, Records
 from core.datasets.tables import Dataset, Record
@@ -148,7 +148,7 @@ def test_a_dataset_is_indexed(register: Registrar, tx: Session, keyring: Keyring
     records = Records(tx)
     assert [ref.record_id for ref in records.of_subjects(dataset.id, ["ada", "nobody"])] == ["r-1", "r-2"]
     assert [ref.record_id for ref in records.of_subjects(dataset.id, ["12"])] == ["7"]
-    ada = ("email", identity_digest(keyring, "email", " ADA@example.org"))
+    ada = ("email", identity_digests(keyring, "email", " ADA@example.org")[0])
     assert [ref.record_id for ref in records.of_identities(dataset.id, [ada])] == ["7", "r-1"]
     assert records.of_identities(dataset.id, [("phone", ada[1])]) == ()
 
