@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from cli import assessments, certificates, datasets, doctor, keys, models, reports, requests, running, runs
+from cli import assessments, audit, certificates, datasets, doctor, keys, models, reports, requests, running, runs
 from cli.demo import command as demo
 from cli.output import Failed, show_failure
 from core.platform.embedded import Misconfigured
@@ -46,4 +46,5 @@ app.add_typer(requests.app, name="requests")
 app.add_typer(assessments.app, name="assessments")
 app.add_typer(runs.app, name="runs")
 app.add_typer(certificates.app, name="certificates")
+app.add_typer(audit.app, name="audit")
 app.add_typer(reports.app, name="reports")
