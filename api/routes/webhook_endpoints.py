@@ -144,6 +144,7 @@ async def send_test_event(
         workspace_id=caller.workspace_id,
         endpoint_id=endpoint_id,
         type_name=type_name,
+        actor=caller.key_id,
         at=now,
     )
     reply.headers["Location"] = f"/v1/webhook-endpoints/{endpoint_id}/deliveries"

@@ -162,7 +162,9 @@ def rotate_secret(
     return WithSecret(endpoint, signing.shown(secret))
 
 
-def send_test(tx: Session, *, workspace_id: str, endpoint_id: str, type_name: str, at: datetime) -> Delivery:
+def send_test(
+    tx: Session, *, workspace_id: str, endpoint_id: str, type_name: str, actor: str, at: datetime
+) -> Delivery:
     """Put a sample message, flagged ``test``, on its way to this endpoint alone.
 
     Raises ``EndpointNotFound``, ``EndpointDisabled`` and, for an event that does not exist, ``InvalidInput``.
@@ -173,6 +175,7 @@ def send_test(tx: Session, *, workspace_id: str, endpoint_id: str, type_name: st
         raise InvalidInput("There is no such event.", [Problem("/type", "unknown_event", "No event is of this type.")])
     message = _message(workspace_id, type_name, kind.example, happened=rfc3339(at), at=at, test=True)
     Deliveries(tx).add(message, [endpoint.id], at)
+    _note(tx, endpoint, "tested", {"message_id": message.id}, actor, at)
     return delivery(tx, workspace_id=workspace_id, endpoint_id=endpoint_id, message_id=message.id)
 
 

@@ -58,6 +58,8 @@ class Person(NamedTuple):
         return _sha256(self.email.lower()), _sha256(self.customer_id)
 
 
+HASTY = {"parameters": {"max_steps": 2, "panel": "basic"}}
+"""How well is forgotten does not matter here."""
 PEOPLE = [Person(number) for number in range(40)]
 NOBODY = Person(99)
 
@@ -166,12 +168,21 @@ def _opendsr_erasure(customer: Customer, person: Person, callback: str) -> str:
     return body["subject_request_id"]
 
 
+def _settled(customer: Customer, request_id: str) -> str:
+    """How the request ended; a result that is put before a person is approved."""
+    path = f"/v1/deletion-requests/{request_id}"
+    if customer.wait_request(request_id, timeout_s=600)["status"] == "needs_review":
+        customer.http.post(f"{path}/approve", json={"comment": "seen"})  # or was, with another request of the run
+    return customer.get(path)["status"]
+
+
 def test_no_identity_is_kept_anywhere(service: Service, digits: Built, tmp_path: Path) -> None:
     built = _with_people(digits, tmp_path)
     customer = service.customer("zyxwin")
     raw, hashed, by_opendsr, by_subject, quoted = PEOPLE[3:8]
     with Receiver() as receiver, Receiver() as controller, RedisTap(service.redis_url) as queue:
         customer.register("zyx", built)
+        customer.put("/v1/policies/default", HASTY)
         every = ["deletion_request.*", "run.*", "model_version.*", "certificate.*", "report.*", "hardness_assessment.*"]
         customer.post("/v1/webhook-endpoints", {"url": receiver.url, "events": every}, expect=201)
         unknown = _asked(customer, ("email", NOBODY.email, "raw"))
@@ -186,7 +197,7 @@ def test_no_identity_is_kept_anywhere(service: Service, digits: Built, tmp_path:
         expected = [_records_of(built, person) for person in (raw, hashed, by_subject)]
         assert [request["record_count"] for request in requests] == expected
         quote = customer.post("/v1/hardness-assessments", {"model": "zyx", "subject_ids": [quoted.subject]}, expect=202)
-        assert {customer.wait_request(request["id"])["status"] for request in requests} == {"completed"}
+        assert {_settled(customer, request["id"]) for request in requests} == {"completed"}
         refusals = _refusals(customer, raw)
 
         def told() -> bool:
@@ -194,7 +205,7 @@ def test_no_identity_is_kept_anywhere(service: Service, digits: Built, tmp_path:
             assessed = customer.get(f"/v1/hardness-assessments/{quote['id']}")["status"]
             return found["request_status"] == "completed" and assessed == "succeeded"
 
-        wait_until(told, timeout_s=240, what="the end of everything")
+        wait_until(told, timeout_s=600, what="the end of everything")
         wait_until(lambda: any(b'"completed"' in body for _, body in controller.received), what="the last callback")
         wait_until(lambda: customer.get("/v1/certificates")["data"], what="a certificate")
         wait_until(lambda: receiver.of_type("deletion_request.completed"), what="a webhook")

@@ -370,10 +370,10 @@ def test_another_workspace_sees_nothing(
 def _upload(tx: Session, store: MemoryStore, caller: Principal, content: bytes) -> str:
     announced = [AnnouncedFile("train.jsonl", len(content), hashlib.sha256(content).hexdigest())]
     upload = uploads.open_upload(
-        tx, store, workspace_id=caller.workspace_id, files=announced, limits=UploadSettings(), at=utc_now()
+        tx, store, workspace_id=caller.workspace_id, actor="k", files=announced, limits=UploadSettings(), at=utc_now()
     )
     store.put_bytes(upload.files[0]["uri"], content)
-    uploads.complete(tx, store, workspace_id=caller.workspace_id, upload_id=upload.id, at=utc_now())
+    uploads.complete(tx, store, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=utc_now())
     return upload.id
 
 
