@@ -152,7 +152,8 @@ class Tour:
         self.ids["subject_request_id"] = str(uuid.uuid4())
         self.call("POST", "/opendsr/v2/requests", erasure(self.ids["subject_request_id"]))
         self.scene.pass_hold()
-        self.scene.end(self.scene.plan(), Status.FAILED, code="rejected")
+        for _ in ("digits", "fresh"):
+            self.scene.end(self.scene.plan(), Status.FAILED, code="rejected")
         self.scene.turn()
         self.call("POST", again)
 
