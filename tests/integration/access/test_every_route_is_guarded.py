@@ -1,5 +1,6 @@
 """Every route of the document: who may not use it learns nothing, of a workspace that is not theirs least of all."""
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -59,12 +60,10 @@ def _call(web: Web, method: str, template: str, ids: dict[str, str]) -> httpx.Re
     return web.call(method, path, params=params, **({"json": body} if has_body else {}))
 
 
-def _told(answer: httpx.Response) -> Any:
-    """What an answer says, without the id of its request."""
-    told = answer.json()
-    told.pop("instance", None)
-    told.pop("error_request_id", None)
-    return json.dumps(told, sort_keys=True)
+def _told(answer: httpx.Response, asked: dict[str, str]) -> str:
+    """What an answer says, without the id of its request and whatever was asked for."""
+    told = json.dumps({name: value for name, value in answer.json().items() if name != "instance"}, sort_keys=True)
+    return functools.reduce(lambda text, value: text.replace(value, "…"), asked.values(), told)
 
 
 def _ids_of(made: Tour) -> dict[str, str]:
@@ -93,9 +92,10 @@ def test_another_workspace_gets_what_it_would_get_for_what_never_was(emptied: En
             continue
         looked += 1
         real, made_up = (_call(stranger, method, template, ids) for ids in (theirs, never))
-        if real.status_code != 404 or made_up.status_code != 404 or _told(real) != _told(made_up):
+        told = {_told(real, theirs), _told(made_up, never)}
+        if real.status_code != 404 or made_up.status_code != 404 or len(told) != 1:
             leaks.append(f"{method} {template}: {real.status_code} {real.text} / {made_up.status_code} {made_up.text}")
-    assert leaks == []
+    assert not leaks, "\n".join(leaks)
     assert looked > 30
 
 
