@@ -63,7 +63,8 @@ def _call(web: Web, method: str, template: str, ids: dict[str, str]) -> httpx.Re
 def _told(answer: httpx.Response, asked: dict[str, str]) -> str:
     """What an answer says, without the id of its request and whatever was asked for."""
     told = json.dumps({name: value for name, value in answer.json().items() if name != "instance"}, sort_keys=True)
-    return functools.reduce(lambda text, value: text.replace(value, "…"), asked.values(), told)
+    longest_first = sorted(asked.values(), key=len, reverse=True)
+    return functools.reduce(lambda text, value: text.replace(value, "…"), longest_first, told)
 
 
 def _ids_of(made: Tour) -> dict[str, str]:
