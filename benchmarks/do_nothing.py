@@ -18,8 +18,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.memorised import RECIPES
 from benchmarks.planted import ENGINES, planted
-from benchmarks.reaching_target import MODELS, Result, people_of, unlearn
+from benchmarks.reaching_target import Result, people_of, unlearn
 from core.unlearning.job import Parameters
 from tests.builders.models import Built
 
@@ -84,7 +85,7 @@ def main() -> None:
     for model in options.models:
         for seed in options.seeds:
             with tempfile.TemporaryDirectory() as folder:
-                built = MODELS[model](Path(folder), seed)
+                built = RECIPES[model].build(Path(folder), seed)
                 for number, people in enumerate(forget_sets(built, seed)):
                     place = Path(folder) / str(number)
                     place.mkdir()

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from benchmarks.reaching_target import noisy_digits, people_of, unlearn
+from benchmarks.memorised import noisy_digits
+from benchmarks.reaching_target import people_of, unlearn
 from core.unlearning.job import Parameters
 from tests.builders.models import Built, digits_classifier
 

@@ -5,14 +5,17 @@ import threading
 import structlog
 from celery import Celery
 from celery.signals import worker_shutdown, worker_shutting_down
+from prometheus_client import CollectorRegistry
 
 from core.platform import embedded, logging
 from core.platform.database import open_engine
 from core.platform.objects import open_store
 from core.platform.settings import Settings
+from core.platform.tracing import open_tracing
 from worker import tasks
 from worker.app import make_app
 from worker.executor import Executor
+from worker.metrics import RunMetrics, exposed
 from worker.polling import keep_looking
 from worker.supervisor import Supervisor
 from worker.workfolder import remove_leftovers
@@ -24,12 +27,14 @@ def main() -> None:
     """Work until SIGTERM; a run at work is then handed back, and its child ended, before the process ends."""
     settings = embedded.resolve(Settings())
     logging.configure(settings)
+    end_tracing = open_tracing(settings, process="worker")
     assert settings.database.url is not None  # noqa: S101
     engine = open_engine(settings.database.url.get_secret_value(), pool_size=4)
     store = open_store(settings)
     log.info("worker_started", leftovers_removed=remove_leftovers(settings.worker.work_dir))
     stopping = threading.Event()
-    supervisor = Supervisor(engine, store, settings, stopping=stopping)
+    registry = CollectorRegistry()
+    supervisor = Supervisor(engine, store, settings, stopping=stopping, metrics=RunMetrics(registry))
     executor = Executor(engine, store, settings, supervisor=supervisor, stopping=stopping)
     looking = threading.Thread(
         target=keep_looking,
@@ -41,12 +46,14 @@ def main() -> None:
     tasks.register(app, executor.execute)
     looking.start()
     try:
-        _serve(app, stopping, settings.log_level)
+        with exposed(registry, host=settings.metrics_host, port=settings.worker.metrics_port):
+            _serve(app, stopping, settings.log_level)
     finally:
         stopping.set()
         looking.join()
         executor.wait_idle()
         engine.dispose()
+        end_tracing()
         log.info("worker_stopped")
 
 

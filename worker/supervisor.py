@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 import structlog
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -26,14 +28,18 @@ from core.platform.leases import Lease, LeaseLost
 from core.platform.objects import ObjectStore
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.platform.tracing import tracer
 from core.runs import finishing, service
 from core.runs.checkpoints import CheckpointRule
 from core.runs.lifecycle import Status
 from core.runs.preparing import NothingToForget, Prepared, keep, prepare
-from core.unlearning.job import OUTCOME_FILE, Failure, Job, Outcome, read_outcome
+from core.runs.repository import Runs
+from core.unlearning.job import OUTCOME_FILE, Failure, Job, Outcome, Progress, read_outcome
 from worker.childprocess import Child, crash
 from worker.environment import child_environment
+from worker.metrics import RunMetrics
 from worker.reporting import Reporting
+from worker.tracing import RunTrace
 from worker.workfolder import work_folder
 
 log = structlog.get_logger()
@@ -73,6 +79,7 @@ class Supervisor:
         stopping: threading.Event,
         command: Sequence[str] = CHILD,
         clock: Clock = utc_now,
+        metrics: RunMetrics | None = None,
     ) -> None:
         """stopping: once set, a run at work is handed back. command: what is started with the work folder appended."""
         self._engine = engine
@@ -82,21 +89,39 @@ class Supervisor:
         self._stopping = stopping
         self._command = command
         self._clock = clock
+        self._metrics = metrics or RunMetrics(CollectorRegistry())
 
     def supervise(self, lease: Lease) -> None:
         """Carry the run to an end, or hand it back. Never raises: what goes wrong is written to the run and the log.
 
         When the lease is lost, the child is killed and nothing more is written. The work folder is always removed.
         """
-        reporting = Reporting(self._engine, lease, self._worker, self._clock)
+        with RunTrace(tracer(), lease, self._parents(lease)) as trace:
+            reporting = Reporting(self._engine, lease, self._worker, self._clock, partial(self._hear, trace))
+            self._supervise(lease, reporting)
+
+    def _supervise(self, lease: Lease, reporting: Reporting) -> None:
         try:
             with work_folder(self._worker.work_dir) as folder:
                 self._work(lease, reporting, folder)
         except LeaseLost:
+            self._metrics.lost()
             log.warning("lease_lost")
         except Exception:
             log.exception("run_failed_unexpectedly")
             self._give_up(lease, reporting)
+
+    def _parents(self, lease: Lease) -> Sequence[str]:
+        try:
+            with transaction(self._engine) as tx:
+                return Runs(tx).traceparents(lease.row_id)
+        except (DBAPIError, PoolTimeout):  # no trace is worth a run
+            return ()
+
+    def _hear(self, trace: RunTrace, report: Progress) -> None:
+        trace.enter(report.phase)
+        if report.row is not None:
+            self._metrics.stepped(report.row)
 
     def _work(self, lease: Lease, reporting: Reporting, folder: Path) -> None:
         try:
@@ -227,16 +252,19 @@ class Supervisor:
                 at=self._clock(),
             )
         failure = outcome.failure.code if outcome.failure else None
+        self._metrics.left(status.value)
         log.info("run_left", status=status.value, stop_reason=outcome.stop_reason, failure=failure)
 
     def _nothing_left(self, lease: Lease) -> None:
         with transaction(self._engine) as tx:
             finishing.nothing_left(tx, lease=lease, at=self._clock())
+        self._metrics.left(Status.CANCELLED.value)
         log.info("run_left", status=Status.CANCELLED.value)
 
     def _release(self, lease: Lease) -> None:
         with transaction(self._engine) as tx:
             service.release(tx, lease=lease, at=self._clock())
+        self._metrics.left(Status.QUEUED.value)
         log.info("run_left", status=Status.QUEUED.value)
 
 

@@ -54,7 +54,7 @@ def find(tx: Session, *, workspace_id: str, command: SubmitDeletion, keyring: Ke
     model = Models(tx).by_name(workspace_id, command.model) if command.model is not None else None
     if model is not None and model.id not in Requests(tx).trained(model.dataset_id):
         raise NoVersion
-    datasets = _datasets(tx, workspace_id, command, model)
+    datasets = searched(tx, workspace_id, command, model)
     wanted = tuple(dict.fromkeys(command.record_ids))
     found = {dataset.id: _records(tx, dataset.id, wanted, command, keyring) for dataset in datasets}
     known = {record_id for records in found.values() for record_id in records}
@@ -65,7 +65,11 @@ def find(tx: Session, *, workspace_id: str, command: SubmitDeletion, keyring: Ke
     return tuple(part for part in parts if part is not None)
 
 
-def _datasets(tx: Session, workspace_id: str, command: SubmitDeletion, model: Model | None) -> Sequence[Dataset]:
+def searched(tx: Session, workspace_id: str, command: SubmitDeletion, model: Model | None = None) -> Sequence[Dataset]:
+    """The data sets to look into: the one that is named, the model's, or all that are ready.
+
+    Raises ``DatasetNotFound``, ``WrongDataset``, ``DatasetIndexing``, ``DatasetUnusable``.
+    """
     if model is None and command.dataset is None:
         return _usable(Requests(tx).searchable(workspace_id), named=False)
     named = Datasets(tx).by_name(workspace_id, command.dataset) if command.dataset is not None else None
@@ -96,13 +100,24 @@ def _records(
     if command.subject_ids:
         found += records.of_subjects(dataset_id, list(dict.fromkeys(command.subject_ids)))
     if command.identities:
+<<<<<<< HEAD
         digests = {
             (known.type, digest)
+=======
+        found += records.of_identities(dataset_id, digests_of(command, keyring))
+    return {record.record_id: record for record in found}
+
+
+def digests_of(command: SubmitDeletion, keyring: Keyring) -> Sequence[tuple[str, bytes]]:
+    """Types and keyed digests of the identities, each once."""
+    return sorted(
+        {
+            (known.type, identity_digest(keyring, known.type, known.value, hashed=known.hashed))
+>>>>>>> main
             for known in command.identities
             for digest in identity_digests(keyring, known.type, known.value, hashed=known.hashed)
         }
-        found += records.of_identities(dataset_id, sorted(digests))
-    return {record.record_id: record for record in found}
+    )
 
 
 def _part(tx: Session, dataset_id: str, found: Mapping[str, RecordRef], model: Model | None) -> Part | None:

@@ -36,7 +36,7 @@ from core.platform.errors import IllegalTransition, Problem
 from core.platform.ids import new_id
 from core.platform.resealing import Sealed
 from core.platform.secrets import Keyring
-from core.webhooks.service import LOG_KEPT_FOR
+from core.webhooks.messages import LOG_KEPT_FOR
 
 PURPOSE: Final = "opendsr-request"
 _BODY_KEY_BYTES: Final = 32

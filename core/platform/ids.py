@@ -6,7 +6,24 @@ import uuid
 from typing import Literal
 
 Prefix = Literal[
-    "ws", "key", "ds", "up", "mdl", "mv", "del", "run", "hrd", "crt", "whe", "msg", "evt", "pol", "aud", "req", "dsr"
+    "ws",
+    "key",
+    "ds",
+    "up",
+    "mdl",
+    "mv",
+    "del",
+    "run",
+    "hrd",
+    "crt",
+    "whe",
+    "rpl",
+    "msg",
+    "evt",
+    "pol",
+    "aud",
+    "req",
+    "dsr",
 ]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32, lower case: no i, l, o, u

@@ -3,9 +3,12 @@
 import logging
 import sys
 import traceback
+from collections.abc import MutableMapping
+from typing import Any
 
 import psycopg
 import structlog
+from opentelemetry.trace import format_trace_id, get_current_span
 from sqlalchemy.exc import DBAPIError
 from structlog.typing import ExcInfo
 
@@ -32,11 +35,20 @@ def _without_values(error: psycopg.Error | DBAPIError) -> str:
     return f"sqlstate {cause.sqlstate}, {cause.diag.constraint_name or cause.diag.table_name or 'no constraint named'}"
 
 
+def _with_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Name the trace that a line belongs to, when there is one."""
+    span = get_current_span().get_span_context()
+    if span.is_valid:
+        event["trace_id"] = format_trace_id(span.trace_id)
+    return event
+
+
 def configure(settings: Settings) -> None:
     """Send structlog's and the standard library's records to standard error in one format."""
     as_json = settings.log_json if settings.log_json is not None else not sys.stderr.isatty()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _with_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

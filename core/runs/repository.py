@@ -61,6 +61,7 @@ class RunFilter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     mode: Mode = Mode.UNLEARN
+    model_id: str | None = None
 
 
 class Runs:
@@ -301,6 +302,13 @@ class Runs:
         first = self.first_details(run_ids)
         return {run_id: tuple(detail.get("deletion_request_ids", ())) for run_id, detail in first.items()}
 
+    def traceparents(self, run_id: str) -> Sequence[str]:
+        """The traces in which its requests were accepted, as far as those were traced."""
+        requests = select(DeletionTarget.request_id).where(DeletionTarget.run_id == run_id)
+        traced = DeletionRequest.traceparent.is_not(None) & DeletionRequest.id.in_(requests)
+        found = self._tx.scalars(select(DeletionRequest.traceparent).where(traced).order_by(DeletionRequest.id))
+        return [parent for parent in found if parent is not None]
+
     def first_details(self, run_ids: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
         """For each run what its first event says about how it came to be."""
         statement = select(RunEvent.run_id, RunEvent.detail).where(
@@ -349,6 +357,8 @@ def _matching(workspace_id: str, wanted: RunFilter) -> Select[Run]:
         statement = statement.where(Run.created_at > wanted.created_after)
     if wanted.created_before is not None:
         statement = statement.where(Run.created_at < wanted.created_before)
+    if wanted.model_id is not None:
+        statement = statement.where(Run.model_id == wanted.model_id)
     if wanted.model is not None:
         model = aliased(Model)
         named = and_(model.id == Run.model_id, or_(model.name == wanted.model, model.id == wanted.model))

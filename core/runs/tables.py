@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from core.platform.database import Base
 
+_OPEN = "('queued', 'preparing', 'assessing', 'unlearning', 'evaluating', 'publishing', 'needs_review')"
 _ACTIVE = "('queued', 'preparing', 'assessing', 'unlearning', 'evaluating', 'publishing')"
 
 
@@ -37,6 +38,7 @@ class Run(Base):
         ),
         Index("ix_runs_queued", "due_at", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_runs_leased", "lease_until", postgresql_where=text("lease_until is not null")),
+        Index("ix_runs_open", "mode", "status", postgresql_where=text(f"status in {_OPEN}")),
         Index("ix_runs_list", "workspace_id", "created_at", "id"),
         Index(
             "ix_runs_uncertified",

@@ -15,7 +15,7 @@ from core.platform.settings import LoopSettings
 from core.runs import sweeping
 from core.runs.repository import Runs
 from core.uploads import service as uploads
-from core.webhooks import service as webhooks
+from core.webhooks import messages
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ def _sweep_rows(engine: Engine, _store: ObjectStore, _settings: LoopSettings, cl
     with transaction(engine) as tx:
         tx.execute(delete(OutboxRow).where(OutboxRow.sent_at < clock() - _SENT_KEPT_FOR))
         idempotency.expire(tx, at=clock())
-        webhooks.expire(tx, at=clock())
+        messages.expire(tx, at=clock())
         Runs(tx).drop_old_scores()
         opendsr.expire(tx, at=clock())
 

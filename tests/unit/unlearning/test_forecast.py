@@ -58,7 +58,8 @@ def test_seconds_are_those_of_gradients_trials_and_looks() -> None:
 
 
 def test_the_way_is_measured_in_the_objective_with_every_record_at_its_share_of_the_target() -> None:
-    # One record of loss ln 2 (surprise 0), holdout ln 5 (p = 1/5); the objective's target is 1.1 of that.
+    # One record of loss ln 2 (surprise 0), holdout ln 5 (p = 1/5); the target is 1.05 of that, and what lies
+    # beyond it weighs a fifth. The objective is highest where e^u = 5, u the way beyond the target over 0.2 nats.
     found = way_to_target(baseline([np.log(2)], [np.log(5)]), Parameters(forget_target_ratio=0.95))
     assert found is not None
 
@@ -66,7 +67,10 @@ def test_the_way_is_measured_in_the_objective_with_every_record_at_its_share_of_
         def odds(value: float) -> float:
             return float(np.log(np.expm1(value + 1e-5)))
 
-        return 0.2 * float(np.log1p(np.exp((odds(1.1 * np.log(5)) - odds(loss)) / 0.2)))
+        def cost(u: float) -> float:
+            return 0.2 * float(np.log1p(np.exp(-u)) + 0.2 * np.log1p(np.exp(u)))
+
+        return cost((odds(loss) - odds(1.05 * np.log(5))) / 0.2) - cost(np.log(5))
 
     assert found.start == pytest.approx(left(np.log(2)), rel=1e-5)
     assert found.end == pytest.approx(left(0.95 * np.log(5)), rel=1e-5)
