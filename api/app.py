@@ -114,12 +114,8 @@ def create_app(
     )
     app.state.settings = settings
     app.state.base_url = settings.public_url
-<<<<<<< HEAD
     app.state.keyring = Keyring.of(settings)
-=======
-    app.state.keyring = Keyring(settings.secret.get_secret_value().encode())
     app.state.tokens = Tokens(app.state.keyring, settings.public_url)
->>>>>>> main
     app.state.clock = clock
     app.state.opendsr = signer
     app.state.metrics = registry

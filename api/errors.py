@@ -247,15 +247,12 @@ def _item(problem: Problem) -> dict[str, Any]:
     return {"pointer": problem.pointer, "code": problem.code, "detail": problem.detail}
 
 
-<<<<<<< HEAD
-def _pointer(parts: Iterable[object]) -> str:
-    """Where in a body; a member that is called like no field of ours is not repeated: it may be anything."""
-    return "".join(f"/{part if _LIKE_A_FIELD.fullmatch(str(part)) else '…'}" for part in parts)
-=======
 def pointer(parts: Iterable[object]) -> str:
-    """The JSON Pointer (RFC 6901) to a place in a document."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
->>>>>>> main
+    """The JSON Pointer (RFC 6901) to a place in a document.
+
+    A member that is called like no field of ours is not repeated: it may be anything.
+    """
+    return "".join(f"/{part if _LIKE_A_FIELD.fullmatch(str(part)) else '…'}" for part in parts)
 
 
 def _field_item(error: Mapping[str, Any]) -> dict[str, Any]:

@@ -176,12 +176,8 @@ async def send_test_event(
         tx,
         workspace_id=caller.workspace_id,
         endpoint_id=endpoint_id,
-<<<<<<< HEAD
-        type_name=type_name,
-        actor=caller.key_id,
-=======
         type_name=(body or SampleIn()).type,
->>>>>>> main
+        actor=caller.key_id,
         at=now,
     )
     waiting = waiting.otherwise(config.webhooks.timeout_s + _MARGIN_S)

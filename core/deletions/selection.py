@@ -100,20 +100,15 @@ def _records(
     if command.subject_ids:
         found += records.of_subjects(dataset_id, list(dict.fromkeys(command.subject_ids)))
     if command.identities:
-<<<<<<< HEAD
-        digests = {
-            (known.type, digest)
-=======
         found += records.of_identities(dataset_id, digests_of(command, keyring))
     return {record.record_id: record for record in found}
 
 
 def digests_of(command: SubmitDeletion, keyring: Keyring) -> Sequence[tuple[str, bytes]]:
-    """Types and keyed digests of the identities, each once."""
+    """Types and keyed digests of the identities under every secret, each once."""
     return sorted(
         {
-            (known.type, identity_digest(keyring, known.type, known.value, hashed=known.hashed))
->>>>>>> main
+            (known.type, digest)
             for known in command.identities
             for digest in identity_digests(keyring, known.type, known.value, hashed=known.hashed)
         }

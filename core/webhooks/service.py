@@ -21,20 +21,18 @@ from core.webhooks.catalogue import check_patterns, event_type
 from core.webhooks.deliveries import Deliveries, Delivery, Stats
 from core.webhooks.repository import Endpoints, MessageFilter, Replays
 from core.webhooks.signing import Algorithm, Key
-from core.webhooks.tables import WebhookEndpoint
+from core.webhooks.tables import WebhookEndpoint, WebhookOldKey
 
 PURPOSE: Final = "webhook-secret"
-<<<<<<< HEAD
-LOG_KEPT_FOR: Final = timedelta(days=30)
-SEALED: Final = (
-    Sealed(WebhookEndpoint, WebhookEndpoint.sealed_secret, PURPOSE),
-    Sealed(WebhookEndpoint, WebhookEndpoint.sealed_previous_secret, PURPOSE),
-)
-"""What this slice keeps sealed."""
-=======
 MOST_OLD_KEYS: Final = 10
 BY_REQUEST: Final = "by request"
->>>>>>> main
+SEALED: Final = (
+    Sealed(WebhookEndpoint, WebhookEndpoint.sealed_secret, PURPOSE),
+    Sealed(WebhookEndpoint, WebhookEndpoint.sealed_headers, static_headers.PURPOSE),
+    Sealed(WebhookEndpoint, WebhookEndpoint.sealed_previous_secret, PURPOSE),
+    Sealed(WebhookOldKey, WebhookOldKey.sealed_secret, PURPOSE),
+)
+"""What this slice keeps sealed."""
 
 
 class EndpointNotFound(NotFound):
@@ -253,7 +251,7 @@ def send_test(
         raise InvalidInput("There is no such event.", [Problem("/type", "unknown_event", "No event is of this type.")])
     message = messages.make(tx, workspace_id, type_name, kind.example, happened=rfc3339(at), test=True)
     Deliveries(tx).add(message, [endpoint.id], at)
-    _note(tx, endpoint, "tested", {"message_id": message.id}, actor, at)
+    note(tx, endpoint, "tested", {"message_id": message.id}, actor, at)
     return delivery(tx, workspace_id=workspace_id, endpoint_id=endpoint_id, message_id=message.id)
 
 

@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from safetensors.numpy import save
 from sqlalchemy import Engine, text
 
 from core.deletions.lifecycle import Status
+from core.platform.clock import rfc3339
 from core.platform.database import transaction
 from core.runs import finishing, service
 from core.unlearning.job import Outcome
@@ -141,6 +143,7 @@ class Tour:
         self.call("POST", f"{one}/rotate-secret", {})
         self.ids["message_id"] = self.call("POST", f"{one}/test", {"type": "run.succeeded"})["message_id"]
         self.call("POST", f"{one}/deliveries/{{message_id}}/retry")
+        self.call("POST", f"{one}/replay", {"since": rfc3339(self.scene.clock.now - timedelta(hours=1))})
         gone = self.call("POST", "/v1/webhook-endpoints", hook)["id"]
         self.call("DELETE", one, endpoint_id=gone)
 

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from core.access.principal import SCOPES
 from core.certificates import keys
 from core.certificates.tables import Certificate
+from core.platform.clock import rfc3339, utc_now
 from core.platform.database import transaction
 from core.platform.ids import new_id
 from tests.builders.tour import Tour, tour
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.integration
 FREE = {
     ("GET", "/.well-known/jwks.json"),
     ("GET", "/healthz"),
+    ("POST", "/oauth/token"),
     ("GET", "/opendsr/v2/certificate.pem"),
     ("GET", "/opendsr/v2/certificates/{fingerprint}.pem"),
     ("GET", "/opendsr/v2/discovery"),
@@ -30,7 +32,7 @@ FREE = {
     ("GET", "/v1/storage/{token}"),
     ("PUT", "/v1/storage/{token}"),
 }
-"""Public by design, or opened by a signed link."""
+"""Public by design, or opened by a signed link or by the credentials in the form."""
 ANY_KEY = {("GET", "/v1/whoami")}
 MAKES_ITS_OWN = {("PUT", "/v1/policies/{name}")}
 """The name in the path is made, not looked up."""
@@ -42,6 +44,7 @@ BODIES: dict[str, Any] = {
     "/reject": {"comment": "x"},
     "/rotate-secret": {},
     "/test": {"type": "run.succeeded"},
+    "/replay": {"since": rfc3339(utc_now())},
     "/webhook-endpoints/{endpoint_id}": {"description": "x"},
 }
 NEVER = "01k9d3v6m2q8r4t6w8y0a2c4e6"
