@@ -16,7 +16,7 @@ from api import errors, openapi
 from api.deps import Database
 from api.limits import LimitHeaders, RateLimits
 from api.metrics import LimitMetrics, RequestMetrics, WorkMetrics
-from api.middleware import AccessLog, JsonBody, LastResort, RequestId, SecurityHeaders
+from api.middleware import AccessLog, JsonBody, LastResort, Mode, RequestId, SecurityHeaders
 from api.opendsr import routes as opendsr
 from api.opendsr.frame import OpenDsrFrame
 from api.retiring import RetirementHeaders
@@ -30,6 +30,7 @@ from api.routes import (
     events,
     hardness_assessments,
     health,
+    legal_holds,
     models,
     oauth,
     opendsr_requests,
@@ -37,6 +38,7 @@ from api.routes import (
     policies,
     reports,
     runs,
+    sandbox,
     storage,
     subjects,
     uploads,
@@ -72,10 +74,12 @@ ROUTES: Final = (
     plots,
     certificates,
     reports,
+    legal_holds,
     webhook_endpoints,
     events,
     opendsr_requests,
     opendsr,
+    sandbox,
     health,
     documentation,
 )
@@ -167,6 +171,7 @@ def _middlewares(settings: Settings, metrics: RequestMetrics, signer: Signer | N
         Middleware(SecurityHeaders, https=url.startswith("https://")),
         Middleware(LimitHeaders),
         Middleware(RetirementHeaders),
+        Middleware(Mode),
         Middleware(OpenDsrFrame, signer=signer),
         Middleware(JsonBody, limit_bytes=settings.api.body_limit_bytes, base_url=url),
         Middleware(LastResort, base_url=url),

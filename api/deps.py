@@ -28,6 +28,7 @@ from core.platform.objects import ObjectStore
 from core.platform.paging import DEFAULT_LIMIT, MAX_LIMIT, Cursors, Page, Slice
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.sandbox import service as sandbox
 
 _PLACE = ("limit", "cursor")
 T = TypeVar("T")
@@ -139,6 +140,8 @@ async def authenticated(request: Request, tx: Tx, now: Now, limits: Limits, toke
         return known
 
     principal = await run_in_threadpool(admit)
+    if principal.mode == "test":
+        await run_in_threadpool(sandbox.enter, tx, caller=principal, uri=request.app.state.store().uri, at=now)
     structlog.contextvars.bind_contextvars(workspace_id=principal.workspace_id, key_id=principal.key_id)
     return principal
 

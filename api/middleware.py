@@ -113,6 +113,26 @@ class SecurityHeaders:
         return await self._app(scope, receive, on_start(send, secure))
 
 
+class Mode:
+    """Says in a header of every answer to a test key that it is one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wraps ``app``."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes everything but HTTP through."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+
+        def mark(headers: MutableHeaders) -> None:
+            caller = scope["state"].get("principal")
+            if caller is not None and caller.mode == "test":
+                headers["X-Unlearn-Mode"] = "test"
+
+        return await self._app(scope, receive, on_start(send, mark))
+
+
 class LastResort:
     """Answers 500 with nothing but the request id when something unforeseen escapes."""
 

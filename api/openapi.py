@@ -28,10 +28,12 @@ TAGS: Final[Mapping[str, str]] = {
     "storage": "Links to files, where objects are kept in a directory.",
     "OpenDSR": "Data subject requests of privacy platforms, after OpenDSR 2.0.",
     "policies": "How deletions are carried out.",
-    "reports": "How deadlines are kept.",
+    "reports": "How deadlines are kept, and what is left of what was erased.",
+    "legal holds": "What must not be erased for now.",
     "webhooks": "Where to tell what has happened, what was told, and the events themselves to be fetched.",
     "access": "API keys, and access tokens in place of them.",
     "audit": "Who did what.",
+    "test mode": "What only test keys may do, in a sandbox of their own.",
     "health": "Whether the service works.",
 }
 
@@ -46,6 +48,7 @@ Deletion requests in, verifiably unlearned model versions out.
 * **Long work** answers 202 with `Location` and `Retry-After`; poll with `If-None-Match`, or send `Prefer: wait=30`.
 * **Limits** are counted by key and minute; `RateLimit-Policy` and `RateLimit` tell them, 429 says `Retry-After`.
 * **Changes** within `/v1` only add. What will be removed says so in `Deprecation` and `Sunset` headers before.
+* **Test mode**: keys `unl_test_…` act in a sandbox of their own, where everything ends within seconds.
 * Every answer has an `X-Request-Id`; yours is taken if it is 8 to 128 letters, digits, `.`, `_` or `-`.
 """
 

@@ -12,6 +12,7 @@ from cli import (
     certificates,
     datasets,
     doctor,
+    holds,
     keys,
     models,
     reports,
@@ -64,3 +65,4 @@ app.add_typer(certificates.app, name="certificates")
 app.add_typer(audit.app, name="audit")
 app.add_typer(reports.app, name="reports")
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(holds.app, name="holds")

@@ -6,15 +6,17 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api import spreadsheets
 from api.deps import Database, Db, Now, requires
 from api.errors import problems
 from api.schemas.common import TimeIn
-from api.schemas.reports import COLUMNS, ComplianceOut, line_of
+from api.schemas.reports import COLUMNS, COPY_COLUMNS, ComplianceOut, copy_line, line_of
 from core.access.principal import Principal
 from core.deletions.reports import Period, Reports
+from core.erasure.reporting import Copies
 from core.platform.paging import Position
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
@@ -42,20 +44,29 @@ async def compliance_report(
     start: Annotated[TimeIn | None, Query(alias="from", description="unset: 365 days before `to`")] = None,
     end: Annotated[TimeIn | None, Query(alias="to", description="unset: now")] = None,
     format: Annotated[Literal["json", "csv"] | None, Query(description="unset: as `Accept` asks")] = None,
+    about: Annotated[Literal["requests", "copies"], Query(description="what a CSV has a line for")] = "requests",
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Any:
     """The requests received from `from` on and before `to`: kept and missed deadlines, times, what is open.
 
-    As CSV it has a line for each request, in order of receipt, and is streamed whatever its length.
+    `erasure` is about what is left of what was erased: superseded versions and files, data sets, legal holds.
+    As CSV it has a line for each request, in order of receipt, and is streamed whatever its length; with
+    `about=copies` a line for each superseded copy, those purged before the period left out.
     """
-    period = _period(start, end, now)
+    period, is_test = _period(start, end, now), caller.mode == "test"
     if format == "csv" or (format is None and _CSV in accept):
-        name = f'attachment; filename="compliance-{period.start:%Y%m%d}-{period.end:%Y%m%d}.csv"'
-        return StreamingResponse(
-            _lines(database, caller.workspace_id, period), headers={"Content-Disposition": name}, media_type=_CSV
-        )
+        subject = "compliance" if about == "requests" else about
+        name = f"{'test-' if is_test else ''}{subject}-{period.start:%Y%m%d}-{period.end:%Y%m%d}.csv"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        lines = _lines if about == "requests" else _copy_lines
+        return StreamingResponse(lines(database, caller.workspace_id, period), headers=headers, media_type=_CSV)
     found = await database.run(lambda tx: Reports(tx, caller.workspace_id, period).compliance())
-    return await run_in_threadpool(ComplianceOut.of, found)
+    erasure = await database.run(lambda tx: _copies(tx, caller.workspace_id, period).report())
+    return await run_in_threadpool(ComplianceOut.of, found, erasure, test=is_test)
+
+
+def _copies(tx: Session, workspace_id: str, period: Period) -> Copies:
+    return Copies(tx, workspace_id, start=period.start, end=period.end, now=period.now)
 
 
 def _period(start: datetime | None, end: datetime | None, now: datetime) -> Period:
@@ -70,3 +81,9 @@ async def _lines(database: Database, workspace_id: str, period: Period) -> Async
     while rows := await database.run(lambda tx, place=after: Reports(tx, workspace_id, period).lines(place)):
         yield spreadsheets.lines(line_of(row, period.now) for row in rows)
         after = (rows[-1].received_at, rows[-1].id)
+
+
+async def _copy_lines(database: Database, workspace_id: str, period: Period) -> AsyncIterator[str]:
+    yield spreadsheets.lines([COPY_COLUMNS])
+    found = await database.run(lambda tx: _copies(tx, workspace_id, period).all())
+    yield spreadsheets.lines(copy_line(copy) for copy in found)

@@ -16,6 +16,7 @@ from core.certificates.claims import Decision, Facts, Weights, build
 from core.certificates.errors import RecordNotCovered
 from core.certificates.repository import CertificateFilter, Certificates
 from core.certificates.tables import Certificate, SigningKey
+from core.datasets.editions import Editions
 from core.datasets.repository import Datasets
 from core.deletions.repository import Requests
 from core.deletions.tables import DeletionEvent
@@ -112,6 +113,7 @@ def _facts(tx: Session, run: Run) -> Facts:
     model = Models(tx).get(run.model_id)
     request_ids = tuple(runs.requests_of([run.id]).get(run.id, ()))
     published = run.published_version
+    edition = int((run.selection or {}).get("edition", 1))
 
     def weights(number: int) -> Weights:
         version = versions.resolve(model.id, str(number))
@@ -121,6 +123,7 @@ def _facts(tx: Session, run: Run) -> Facts:
         run=run,
         model=model,
         dataset=Datasets(tx).get(model.dataset_id),
+        fingerprint=Editions(tx).fingerprint(model.dataset_id, edition),
         base=weights(run.base_version),
         published=weights(published) if published is not None else None,
         requests=requests.received(request_ids),

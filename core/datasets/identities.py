@@ -25,7 +25,11 @@ class IdentityDigests:
 
     def __call__(self, kind: str, value: str) -> bytes:
         """The 32-byte HMAC of the type and the normalised value."""
-        return _digest(self._key, kind, _sha256(kind, value))
+        return self.of(kind, value)
+
+    def of(self, kind: str, value: str, *, hashed: bool = False) -> bytes:
+        """The same; ``hashed``: ``value`` is the hex SHA-256 of the normalised value."""
+        return _digest(self._key, kind, value.lower() if hashed else _sha256(kind, value))
 
 
 def identity_digests(keyring: Keyring, type: str, value: str, *, hashed: bool = False) -> tuple[bytes, ...]:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import structlog
@@ -11,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from core.datasets.columns import ColumnMap
+from core.datasets.editions import Editions
 from core.datasets.errors import InvalidDataset
 from core.datasets.fingerprint import fingerprint
 from core.datasets.identities import IdentityDigests
@@ -26,6 +26,7 @@ from core.platform.errors import DependencyDown, DomainError, InvalidInput, Prob
 from core.platform.objects import ObjectStore
 from core.platform.objects.transfer import fetch
 from core.platform.secrets import Keyring
+from core.platform.workfolder import FILES, work_folder
 from core.unlearning.job import StoredFile
 from core.uploads import service as uploads
 from core.uploads import sources
@@ -102,8 +103,8 @@ def build_index(
     with tx.begin_nested():
         index = _Index(tx, IdentityDigests(keyring), dataset, max_rows)
         for file in files:
-            with TemporaryDirectory(prefix="index-", dir=scratch) as folder:
-                index.add(store, file, Path(folder) / "data")
+            with work_folder(scratch, FILES) as folder:
+                index.add(store, file, folder / "data")
         index.finish()
 
 
@@ -170,9 +171,9 @@ class _Index:
         dataset.subjects = datasets.subjects(dataset.id)
         dataset.fingerprint = fingerprint([file for file, _ in self._files], dataset.columns)
         dataset.status = DatasetStatus.READY
-        dataset.ready_at = database_now(self._tx)
+        dataset.ready_at = ready_at = database_now(self._tx)
         dataset.index_lease_until = None
-        self._tx.flush()
+        Editions(self._tx).begin(dataset, records_removed=0, at=ready_at)
 
     def _insert(self, batch: Batch) -> int:
         rows = [

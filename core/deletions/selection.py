@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from core.access.sandboxes import is_sandbox
 from core.datasets.identities import identity_digests
 from core.datasets.repository import Datasets, RecordRef, Records
 from core.datasets.tables import Dataset
+from core.deletions import stand_ins
 from core.deletions.commands import SubmitDeletion
 from core.deletions.errors import (
     DatasetIndexing,
@@ -55,6 +57,8 @@ def find(tx: Session, *, workspace_id: str, command: SubmitDeletion, keyring: Ke
     if model is not None and model.id not in Requests(tx).trained(model.dataset_id):
         raise NoVersion
     datasets = searched(tx, workspace_id, command, model)
+    if is_sandbox(workspace_id):
+        _introduce(tx, workspace_id, datasets, command, keyring)
     wanted = tuple(dict.fromkeys(command.record_ids))
     found = {dataset.id: _records(tx, dataset.id, wanted, command, keyring) for dataset in datasets}
     known = {record_id for records in found.values() for record_id in records}
@@ -63,6 +67,15 @@ def find(tx: Session, *, workspace_id: str, command: SubmitDeletion, keyring: Ke
         raise UnknownRecords(unknown)
     parts = (_part(tx, dataset.id, found[dataset.id], model) for dataset in datasets)
     return tuple(part for part in parts if part is not None)
+
+
+def _introduce(
+    tx: Session, workspace_id: str, datasets: Sequence[Dataset], command: SubmitDeletion, keyring: Keyring
+) -> None:
+    Requests(tx).serialise(workspace_id)
+    for dataset in datasets:
+        if dataset.name == stand_ins.DATASET:
+            stand_ins.introduce(tx, dataset.id, command, keyring)
 
 
 def searched(tx: Session, workspace_id: str, command: SubmitDeletion, model: Model | None = None) -> Sequence[Dataset]:
@@ -138,8 +151,11 @@ def _part(tx: Session, dataset_id: str, found: Mapping[str, RecordRef], model: M
 
 
 def _models_holding(record: RecordRef, models: Sequence[str], unlearned: frozenset[str]) -> frozenset[str]:
-    """Models that have learnt from the record and not unlearned it. Nobody learns from a held-out record."""
-    return frozenset(models) - unlearned if record.split == "train" else frozenset()
+    """Models that have learnt from the record and not unlearned it.
+
+    Nobody learns from a held-out record, nor from one that has left the files: a model that came later has not seen it.
+    """
+    return frozenset(models) - unlearned if record.split == "train" and record.in_files else frozenset()
 
 
 def _unmarked(record: RecordRef, *, has_models: bool) -> bool:

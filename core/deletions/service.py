@@ -1,6 +1,6 @@
 """Use cases of deletion requests: submit, cancel, look at. What runs do to them is in ``progress``."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from core.deletions.lifecycle import FINAL, IllegalMove, Status, advance_target
 from core.deletions.repository import Requests
 from core.deletions.selection import Part, check_size, digests_of, find, searched
 from core.deletions.tables import DeletionEvent, DeletionRequest, DeletionTarget
+from core.holds.repository import LEGAL_HOLD, Holds
 from core.platform.clock import rfc3339
 from core.platform.errors import DomainError, IllegalTransition
 from core.platform.ids import new_id
@@ -204,14 +205,24 @@ def _accept(
     policy = terms.policy_of(tx, workspace_id, command.policy, _models_of(parts))
     request = _opened(workspace_id, command, parts, terms.clock(command, policy, at), at)
     terms.wind(request, policy)
-    requests.add(request, _targets(request.id, parts))
+    held = Holds(tx).on_models(_models_of(parts))
+    requests.add(request, _targets(request.id, parts, held))
     for part in parts:
         _cover(tx, request.id, part)
-    progress.announce(tx, request, kind="created", actor=actor, detail={"record_count": request.record_count}, at=at)
     no_work = not any(part.pending for part in parts)
-    if no_work and (request.hold_until is None or request.record_count == 0):
+    waits = no_work and request.record_count > 0 and _is_held(tx, workspace_id, parts, held)
+    if waits and request.hold_until is None:
+        request.status_detail = LEGAL_HOLD
+    progress.announce(tx, request, kind="created", actor=actor, detail={"record_count": request.record_count}, at=at)
+    if no_work and not waits and (request.hold_until is None or request.record_count == 0):
         progress.enter(tx, request, Status.COMPLETED, kind="completed", actor="system", detail={}, at=at)
     return request
+
+
+def _is_held(tx: Session, workspace_id: str, parts: Sequence[Part], held: Collection[str]) -> bool:
+    """Whether a legal hold covers a model of the request or a data set of which it erases records."""
+    holds = Holds(tx)
+    return bool(held) or any(holds.on_dataset(workspace_id, part.dataset_id) for part in parts if part.covered)
 
 
 def _models_of(parts: Sequence[Part]) -> list[str]:
@@ -244,9 +255,14 @@ def _opened(
     )
 
 
-def _targets(request_id: str, parts: Sequence[Part]) -> list[DeletionTarget]:
+def _targets(request_id: str, parts: Sequence[Part], held: Collection[str]) -> list[DeletionTarget]:
     return [
-        DeletionTarget(request_id=request_id, model_id=model_id, status=status)
+        DeletionTarget(
+            request_id=request_id,
+            model_id=model_id,
+            status=status,
+            waits_for=LEGAL_HOLD if status == Status.PENDING and model_id in held else None,
+        )
         for part in parts
         for models, status in ((part.pending, Status.PENDING), (part.settled, Status.COMPLETED))
         for model_id in models

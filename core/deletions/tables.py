@@ -26,6 +26,7 @@ class DeletionRequest(Base):
         ),
         Index("ix_deletion_requests_list", "workspace_id", "created_at", "id"),
         Index("ix_deletion_requests_received", "workspace_id", "received_at", "id"),
+        Index("ix_deletion_requests_sandbox", "id", postgresql_where=text("starts_with(workspace_id, 'wst_')")),
         Index(
             "ix_deletion_requests_open",
             "workspace_id",
@@ -37,6 +38,11 @@ class DeletionRequest(Base):
             "warn_next_at",
             "id",
             postgresql_where=text("warn_next_at is not null and status in ('pending', 'in_progress', 'needs_review')"),
+        ),
+        Index(
+            "ix_deletion_requests_unpurged",
+            "id",
+            postgresql_where=text("status = 'completed' and old_copies_purged_at is null"),
         ),
     )
 

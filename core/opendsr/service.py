@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from core.access import audit
+from core.access.sandboxes import is_sandbox
 from core.deletions import service as deletions
 from core.deletions.commands import SubmitDeletion
 from core.deletions.errors import NoVersion
@@ -215,7 +216,7 @@ def _values(
         "expected_completion_time": terms.expected_completion(
             received=at, service_level=profile.service_level, term=term
         ),
-        "hold_until": at + profile.hold(wanted.hold_s),
+        "hold_until": at + profile.hold(wanted.hold_s, sandbox=is_sandbox(workspace_id)),
         "certificate_fingerprint": signer.fingerprint,
     }
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Float, Select, and_, case, cast, func, literal, select, text, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from core.access.sandboxes import in_sandbox
 from core.deletions.lifecycle import OPEN
 from core.deletions.tables import DeletionRequest
 from core.opendsr.tables import OpenDsrEvent
@@ -16,6 +17,9 @@ from core.runs.tables import Run
 from core.webhooks.tables import WebhookDelivery, WebhookEndpoint
 
 _PATIENCE_MS: Final = 2000
+_LIVE_RUN: Final = ~in_sandbox(Run.workspace_id)
+_LIVE_REQUEST: Final = ~in_sandbox(DeletionRequest.workspace_id)
+"""Test mode moves clocks, lets leases run out and deadlines pass: that is nothing for an operator."""
 
 
 class StateOfWork:
@@ -28,7 +32,7 @@ class StateOfWork:
 
     def runs(self) -> Mapping[tuple[str, str], int]:
         """Runs that have not ended, by mode and status."""
-        open_ones = Run.status.in_((*ACTIVE, Status.NEEDS_REVIEW))
+        open_ones = and_(Run.status.in_((*ACTIVE, Status.NEEDS_REVIEW)), _LIVE_RUN)
         rows = self._tx.execute(
             select(Run.mode, Run.status, func.count()).where(open_ones).group_by(Run.mode, Run.status)
         )
@@ -36,12 +40,12 @@ class StateOfWork:
 
     def leases_run_out(self) -> int:
         """Runs whose worker has not been heard of for as long as its lease, and which nobody has taken back yet."""
-        late = Run.status.in_(LEASED) & (Run.lease_until < func.now())
+        late = Run.status.in_(LEASED) & (Run.lease_until < func.now()) & _LIVE_RUN
         return self._tx.execute(select(func.count()).select_from(Run).where(late)).scalar_one()
 
     def requests(self) -> Mapping[str, int]:
         """Deletion requests that have not ended, by status."""
-        return self._by(DeletionRequest.status, DeletionRequest.status.in_(OPEN))
+        return self._by(DeletionRequest.status, DeletionRequest.status.in_(OPEN) & _LIVE_REQUEST)
 
     def deadlines(self, within: Sequence[timedelta]) -> tuple[int, ...]:
         """How many open requests are overdue, and how many more are due within each of these times (ascending)."""
@@ -50,7 +54,7 @@ class StateOfWork:
         kind = case(*kinds, else_=-1)
         rows = self._tx.execute(
             select(kind, func.count())
-            .where(DeletionRequest.status.in_(OPEN), DeletionRequest.due_at.is_not(None))
+            .where(DeletionRequest.status.in_(OPEN), DeletionRequest.due_at.is_not(None), _LIVE_REQUEST)
             .group_by(text("1"))
         )
         counts: dict[int, int] = dict(rows.all())
@@ -85,7 +89,7 @@ def _age(name: str, since: InstrumentedAttribute[Any], which: ColumnElement[bool
 
 
 _AGES: Final = (
-    _age("runs", Run.created_at, Run.status == Status.QUEUED),
+    _age("runs", Run.created_at, and_(Run.status == Status.QUEUED, _LIVE_RUN)),
     _age("outbox_tasks", OutboxRow.created_at, and_(OutboxRow.sent_at.is_(None), OutboxRow.topic == "task")),
     _age("outbox_events", OutboxRow.created_at, and_(OutboxRow.sent_at.is_(None), OutboxRow.topic == "event")),
     _age("webhooks", WebhookDelivery.next_attempt_at, WebhookDelivery.status == "pending"),

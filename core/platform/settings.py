@@ -129,7 +129,8 @@ class LoopSettings(_Section):
     """Background loops."""
 
     poll_s: float = Field(default=0.5, gt=0)
-    sweep_s: float = Field(default=300.0, gt=0)
+    sweep_s: float = Field(default=300.0, gt=0, description="leftovers and superseded copies are looked for this often")
+    erase_s: float = Field(default=30.0, gt=0, description="data sets with erased records are looked for this often")
     orphan_age_s: float = Field(default=24 * 3600.0, gt=0, description="staged files without a row live this long")
     metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Prometheus numbers; unset: none")
 

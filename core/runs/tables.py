@@ -31,10 +31,12 @@ class Run(Base):
             name="verdict",
         ),
         Index(
-            "uq_runs_one_active_per_model",
+            "uq_runs_one_active_per_live_model",
             "model_id",
             unique=True,
-            postgresql_where=text(f"mode = 'unlearn' and status in {_ACTIVE}"),
+            postgresql_where=text(
+                f"mode = 'unlearn' and status in {_ACTIVE} and not starts_with(workspace_id, 'wst_')"
+            ),
         ),
         Index("ix_runs_queued", "due_at", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_runs_leased", "lease_until", postgresql_where=text("lease_until is not null")),
@@ -98,6 +100,7 @@ class RunRecord(Base):
     """A record that a hardness assessment is about, or that the latest attempt of a run was to forget."""
 
     __tablename__ = "run_records"
+    __table_args__ = (Index("ix_run_records_record", "record_id"),)
 
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     record_id: Mapped[str] = mapped_column(primary_key=True)

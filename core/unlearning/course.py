@@ -57,12 +57,14 @@ class Course(ABC):
     def run(self, report: Callable[[Row], None], checkpoint: Callable[[], None] = lambda: None) -> Run:
         """Step until something ends the run; ``report`` gets each row. The weights end within the retain budget.
 
-        ``checkpoint`` is called after each step that is not the last; what ``state`` gives then can be gone on from.
+        ``checkpoint`` is called after each step that is not the last, and when the run is cancelled; what ``state``
+        gives then can be gone on from.
         """
         try:
             reason = self._steps(report, checkpoint)
             rolled_back = not self._settle(reason)
-        except Cancelled:
+        except Cancelled:  # which comes between two steps only
+            checkpoint()
             reason, rolled_back = "cancelled", False
         self._release()
         self._retain = iter(())  # nobody reads ahead any more

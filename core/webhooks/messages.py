@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 from sqlalchemy.orm import Session
 
+from core.access.sandboxes import is_sandbox
 from core.platform.clock import rfc3339
 from core.platform.errors import NotFound
 from core.platform.ids import new_id
@@ -36,7 +37,14 @@ def fan_out(tx: Session, message: OutboxMessage) -> int:
     if message.workspace_id is None:
         return 0
     happened = rfc3339(datetime.fromisoformat(message.payload["at"]))
-    made = make(tx, message.workspace_id, message.name, message.payload["data"], happened=happened)
+    made = make(
+        tx,
+        message.workspace_id,
+        message.name,
+        message.payload["data"],
+        happened=happened,
+        test=is_sandbox(message.workspace_id),
+    )
     wanting = [
         endpoint.id
         for endpoint in Endpoints(tx).listening(message.workspace_id)

@@ -1,13 +1,13 @@
 """which key a digest was made with, so that the service's secret can be replaced
 
-Revision: 0015, after 0012
+Revision: 0015, after 0022
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = '0015'
-down_revision = '0012'
+down_revision = '0022'
 branch_labels = None
 depends_on = None
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.access.tables import Workspace
 from core.datasets.identities import identity_digests
-from core.datasets.tables import Dataset, DatasetFile, Record, RecordIdentity
+from core.datasets.tables import Dataset, DatasetEdition, DatasetFile, Record, RecordIdentity
 from core.deletions import service
 from core.deletions.commands import RequestView, SubmitDeletion
 from core.platform.ids import new_id
@@ -59,6 +59,7 @@ class Estate:
             )
         )
         tx.flush()
+        tx.add(DatasetEdition(dataset_id=dataset_id, edition=1, fingerprint=SHA))
         tx.add(
             DatasetFile(
                 dataset_id=dataset_id,

@@ -7,7 +7,6 @@ would register) and returns their places with the columns to register.
 import random
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,9 @@ from transformers import (
     ResNetForImageClassification,
 )
 
+from tests.builders.built import Built
+
 PROMPT_TEMPLATE = "{prompt} "
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """Where a model and its records lie, and how the dataset is to be registered."""
-
-    model: Path
-    records: Path
-    task: str
-    columns: Mapping[str, str]
-    image_shape: tuple[int, int, int] | None = None
 
 
 # --- digits -----------------------------------------------------------------------------------------------------

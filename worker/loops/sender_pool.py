@@ -4,9 +4,10 @@ A claim pushes the next attempt forward, so a sender that dies in between repeat
 may take, and all that are suspect together, is said in ``core.webhooks.claiming``.
 """
 
+import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -20,6 +21,7 @@ from core.platform.clock import Clock
 from core.platform.database import database_now, transaction
 from core.platform.settings import WebhookSettings
 from core.webhooks.claiming import Room
+from worker.loops.turning import Turned, keep_turning
 
 log = structlog.get_logger()
 
@@ -140,13 +142,9 @@ def drain(pool: SenderPool[Job]) -> int:
                 return made
 
 
-def run(pool: SenderPool[Job], stop: Callable[[float], bool], *, poll_s: float) -> None:
-    """Send until ``stop(seconds)``, which waits that long, says True. Database trouble is logged and outlasted."""
-    pause = 0.0
-    while not stop(pause):
-        try:
-            pause = 0.0 if pool.turn() or pool.rest(poll_s) else poll_s
-        except Exception:
-            log.exception("sender_turn_failed", pool=type(pool).__name__)
-            pause = poll_s
+def run(
+    pool: SenderPool[Job], name: str, *, poll_s: float, stop: threading.Event, turned: Turned | None = None
+) -> None:
+    """Send until ``stop`` is set, through any outage (``turning``); then wait for the calls under way."""
+    keep_turning(name, lambda: pool.turn() or pool.rest(poll_s), pause_s=poll_s, stop=stop, turned=turned)
     pool.close()

@@ -43,7 +43,14 @@ def keep_turning(
 
 
 def _say(loop: str, error: Exception, pause_s: float) -> None:
-    if isinstance(error, DBAPIError | PoolTimeout | BrokerDown | DependencyDown | OSError):
+    if is_outage(error):
         log.warning("loop_delayed", loop=loop, kind=type(error).__name__, again_in_s=round(pause_s, 1))
     else:
         log.error("loop_turn_failed", loop=loop, again_in_s=round(pause_s, 1), exc_info=error)
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether something that a turn needs was away, and nothing else went wrong."""
+    if isinstance(error, ExceptionGroup):
+        return all(is_outage(one) for one in error.exceptions)
+    return isinstance(error, DBAPIError | PoolTimeout | BrokerDown | DependencyDown | OSError)

@@ -287,7 +287,7 @@ def test_the_loop_sends_and_stops_when_it_is_told(scene: Scene, receiver: Receiv
     endpoint = scene.register(receiver.url)
     stop = threading.Event()
     sender = WebhookSender(scene.engine, scene.settings, keyring())
-    loop = threading.Thread(target=run, args=(sender, stop.wait), kwargs={"poll_s": 0.01})
+    loop = threading.Thread(target=run, args=(sender, "sender"), kwargs={"poll_s": 0.01, "stop": stop})
     loop.start()
     answer = scene.caller.post(f"{HOOKS}/{endpoint['id']}/test", {"type": "ping"})
     stop.set()
