@@ -186,11 +186,11 @@ class Supervisor:
             )
 
     def _checkpoint_rule(self) -> CheckpointRule | None:
-        secret = self._settings.secret
-        if secret is None:
+        if self._settings.secret is None:
             return None
-        keyring = Keyring(secret.get_secret_value().encode())
-        return CheckpointRule(keyring, self._worker.checkpoint_every_s, self._worker.checkpoint_every_steps)
+        return CheckpointRule(
+            Keyring.of(self._settings), self._worker.checkpoint_every_s, self._worker.checkpoint_every_steps
+        )
 
     def _keep(self, lease: Lease, prepared: Prepared) -> None:
         with transaction(self._engine) as tx:

@@ -136,11 +136,10 @@ def extend(tx: Session, *, workspace_id: str, request_id: str, reason: str, acto
     request.due_at, request.extended_at, request.extension_reason = due, at, reason
     terms.wind(request, policy, told_until=at)
     told = {"due_at": rfc3339(due), "due_at_before": rfc3339(before or due)}
-    detail = {**told, "reason": reason}
-    progress.remark(tx, request, kind="extended", actor=actor, detail=detail, told=told, at=at)
+    progress.remark(tx, request, kind="extended", actor=actor, detail={**told, "reason": reason}, told=told, at=at)
     audit.note(
         tx, workspace_id=workspace_id, actor=actor, action="deletion_request.extended", object_id=request.id,
-        details=detail, at=at,
+        details=told, at=at,
     )  # fmt: skip
     return view(tx, [request])[0]
 

@@ -190,6 +190,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default=Path(".data"), description="home of everything embedded")
     secret: SecretStr | None = Field(default=None, description="32 or more random characters; embedded: generated")
+    previous_secrets: tuple[SecretStr, ...] = Field(default=(), description="further secrets that still open things")
     commit: str | None = Field(default=None, description="git commit of this build, named in certificates")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_host: str = Field(default="127.0.0.1", description="address of the metrics of loops and workers")
@@ -220,9 +221,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _real_secret(self) -> Self:
-        if self.secret is None:
-            return self
-        value = self.secret.get_secret_value()
-        if len(value) < 32 or value.lower() in _PLACEHOLDERS:
+        if self.secret is not None and not _is_real(self.secret):
             raise ValueError("UNLEARN_SECRET must be at least 32 random characters")
+        if not all(_is_real(secret) for secret in self.previous_secrets):
+            raise ValueError("UNLEARN_PREVIOUS_SECRETS must each be at least 32 random characters")
         return self
+
+
+def _is_real(secret: SecretStr) -> bool:
+    value = secret.get_secret_value()
+    return len(value) >= 32 and value.lower() not in _PLACEHOLDERS

@@ -92,7 +92,7 @@ def _loops(settings: Settings, stop: threading.Event, metrics: LoopMetrics) -> d
     assert settings.secret is not None  # noqa: S101
     engine = open_engine(settings.database.url.get_secret_value(), pool_size=_CONNECTIONS, idle_limit_s=_IDLE_LIMIT_S)
     store = open_store(settings)
-    keyring = Keyring(settings.secret.get_secret_value().encode())
+    keyring = Keyring.of(settings)
     poll_s, sweep_s = settings.loops.poll_s, settings.loops.sweep_s
     turns: dict[str, tuple[Callable[[], object], float]] = {
         "relay-tasks": (partial(relay.turn_tasks, engine, relay.task_sender(make_app(settings))), poll_s),
