@@ -128,6 +128,11 @@ class Tour:
             outcome = replace(Outcome(stop_reason="target_reached", verdict="failed"), staged=staged(uri))
             finishing.finish(tx, lease=lease, outcome=outcome, publish_uri=uri, max_attempts=1, at=at)
 
+        self.call("POST", "/v1/models/{name}/versions/{version}/purge", name="digits", version="1")
+        hold = {"scope": "dataset", "name": "texts", "reason": "case 7"}
+        self.ids["hold_id"] = self.call("POST", "/v1/legal-holds", hold)["id"]
+        self.call("POST", "/v1/legal-holds/{hold_id}/release", {"reason": "closed"})
+
     def _runs(self) -> None:
         body = {"model": "digits", "record_ids": ["r-4"]}
         self.ids["assessment_id"] = self.call("POST", "/v1/hardness-assessments", body)["id"]

@@ -44,6 +44,7 @@ BODIES: dict[str, Any] = {
     "/reject": {"comment": "x"},
     "/rotate-secret": {},
     "/test": {"type": "run.succeeded"},
+    "/release": {"reason": "x"},
     "/replay": {"since": rfc3339(utc_now())},
     "/webhook-endpoints/{endpoint_id}": {"description": "x"},
 }
