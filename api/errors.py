@@ -19,6 +19,7 @@ from core.access.idempotency import BadIdempotencyKey, IdempotencyKeyRequired
 from core.access.principal import MissingScope
 from core.access.service import Unauthenticated
 from core.access.tokens import ScopeNotGranted
+from core.deletions.errors import TooManyOpenRequests
 from core.opendsr.errors import InvalidSubjectRequest
 from core.platform.errors import Conflict, DependencyDown, DomainError, InvalidInput, NotFound, Problem
 from core.platform.paging import BadCursor
@@ -114,6 +115,7 @@ STATUS: Final[Mapping[type[DomainError], int]] = {
     UnsupportedMediaType: 415,
     InvalidInput: 422,
     TooManyRequests: 429,
+    TooManyOpenRequests: 429,
     InternalError: 500,
     DependencyDown: 503,
 }

@@ -181,6 +181,7 @@ class Supervisor:
                 device=self._worker.device,
                 threads=self._worker.threads,
                 processes=self._worker.processes,
+                memory_bytes=self._worker.memory_bytes,
                 rule=self._checkpoint_rule(),
             )
 

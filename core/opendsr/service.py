@@ -77,7 +77,7 @@ def create(
 
     The same JSON value under the same id is the first receipt again and does nothing. Raises
     ``SubjectRequestIdTaken`` for another value, ``InvalidSubjectRequest`` for models that do not exist, and
-    ``DatasetIndexing`` while records cannot be looked up completely.
+    ``DatasetIndexing`` while records cannot be looked up completely, and ``TooManyOpenRequests``.
     """
     body_key = os.urandom(_BODY_KEY_BYTES)
     kept = {
@@ -91,6 +91,7 @@ def create(
         if not _is_same(before, wanted.value, keyring):
             raise SubjectRequestIdTaken
         return Receipt(before, replayed=True)
+    deletions.check_room(tx, workspace_id, profile.max_open)
     native_ids = _submit(tx, row, wanted, actor, keyring, profile, at)
     SubjectRequests(tx).add_work(row.id, native_ids)
     Callbacks(tx).add(row.id, wanted.callback_urls)

@@ -53,6 +53,7 @@ class ApiSettings(_Section):
     public_url: HttpUrl | None = Field(default=None, description="address callers use; unset: http://host:port")
     body_limit_bytes: int = 4 * 1024 * 1024
     max_ids_per_request: int = 10_000
+    max_open_requests: int = Field(default=50_000, ge=1, description="of a workspace, that have not ended")
     require_idempotency_key: bool = Field(default=False, description="refuse creating POSTs without Idempotency-Key")
     trusted_proxies: tuple[str, ...] = Field(
         default=(), description="addresses or networks whose X-Forwarded-For is believed"
@@ -106,6 +107,11 @@ class WorkerSettings(_Section):
     threads: int | None = Field(default=None, ge=1, description="CPU threads of one run; unset: torch's default")
     processes: int | None = Field(
         default=None, ge=1, description="a run with devices `all` is divided among so many; unset: one a GPU"
+    )
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="a model that needs more is refused before it is loaded; unset: what the device has",
     )
     lease_ttl_s: float = Field(default=60.0, gt=0)
     heartbeat_s: float = Field(default=10.0, gt=0)

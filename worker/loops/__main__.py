@@ -103,8 +103,8 @@ def _loops(settings: Settings, stop: threading.Event, metrics: LoopMetrics) -> d
         "certifier": (partial(certifier.turn, engine, keyring, settings.public_url), poll_s),
         "sandbox": (partial(sandbox.turn, engine, store.uri), poll_s),
         "indexer": (partial(indexer.turn, engine, store, keyring, settings), poll_s),
-        "replayer": (partial(replayer.turn, engine), poll_s),
         "eraser": (partial(eraser.turn, engine, store, settings.worker.work_dir), settings.loops.erase_s),
+        "replayer": (partial(replayer.turn, engine), poll_s),
         "sweeper": (partial(sweeper.turn, engine, store, settings.loops), sweep_s),
     }
     sender = webhook_sender.WebhookSender(engine, settings, keyring)
