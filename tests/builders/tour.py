@@ -116,6 +116,10 @@ class Tour:
             self._ask(record_id)
             self._work()
             self.call("POST", f"{one}/{decision}", {"comment": COMMENT})
+        self.call("POST", "/v1/models/{name}/versions/{version}/purge", name="digits", version="1")
+        hold = {"scope": "dataset", "name": "texts", "reason": "case 7"}
+        self.ids["hold_id"] = self.call("POST", "/v1/legal-holds", hold)["id"]
+        self.call("POST", "/v1/legal-holds/{hold_id}/release", {"reason": "closed"})
 
     def _work(self) -> None:
         """A run whose result a person must look at."""

@@ -28,9 +28,13 @@ RECORD_COLUMNS = {
     "deletion_records.record_id",
     "record_identities.record_id",
     "records.record_id",
+    "model_versions.metrics",
     "run_records.record_id",
+    "run_scores.record_id",
+    "run_scores.row",
+    "runs.metrics",
 }
-"""Where record ids may stand."""
+"""Where record ids may stand: the index, what requests and runs cover, and the scores and worst records of a run."""
 SUBJECT_COLUMNS = {"records.subject_id"}
 """Where subjects may stand."""
 

@@ -11,8 +11,8 @@ from tests.builders.tour import COMMENT, tour
 pytestmark = pytest.mark.integration
 
 CHANGING = {"post", "put", "patch", "delete"}
-CHANGES_NOTHING = {("POST", "/oauth/token"), ("POST", "/v1/subjects/lookup")}
-"""A token is kept nowhere, and who is looked up must not stand in an address."""
+CHANGES_NOTHING = {("POST", "/oauth/token"), ("POST", "/v1/subjects/lookup"), ("POST", "/v1/test/clock/advance")}
+"""A token is kept nowhere, who is looked up must not stand in an address, and a sandbox's clock is nobody's record."""
 WITHOUT_A_CALLER = {("PUT", "/v1/storage/{token}")}
 """A signed link, which the announcement of the upload gave out; what it brought is noted when that is completed."""
 
