@@ -1,11 +1,13 @@
 """Can the evidence say no? Runs that forget nothing, and runs that do, through the same panel, gates and verdict.
 
     OMP_NUM_THREADS=1 python -m benchmarks.do_nothing --models digits people --seeds 10 11 12
+    OMP_NUM_THREADS=1 python -m benchmarks.do_nothing --planted 0 --retrain --panel basic    # good runs alone
 
-On each model, for each of several forget sets: every engine of ``benchmarks.planted`` in the place of the method, then
-the default policy (``--good``), and with ``--retrain`` a model trained anew without the forget set. Printed are the
-verdicts by engine and the gates that stopped them. A planted run that passes, with or without warnings, makes the
-program fail.
+On each model, for each of several forget sets: every engine of ``benchmarks.planted`` in the place of the method
+(``--planted``), then the default policy (``--good``), and with ``--retrain`` a model trained anew without the forget
+set, which is as good as a result can be. Runs of the method that reached their target are counted apart from those that
+did not. Printed are the verdicts by engine and the gates that stopped them. A planted run that passes, with or without
+warnings, makes the program fail.
 """
 
 import argparse
@@ -13,19 +15,21 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from benchmarks.planted import ENGINES, planted
 from benchmarks.reaching_target import MODELS, Result, people_of, unlearn
-from core.unlearning.job import Parameters
+from core.unlearning.job import PANELS, Parameters
 from tests.builders.models import Built
 
 SIZES = (1, 1, 2, 3, 4)
 """How many people each of a model's forget sets holds: 2 to 10 % of the training records."""
 GOOD = ("passed", "passed_with_warnings")
+REACHED, SHORT = "hamu-q", "hamu-q, short"
+"""Runs of the method that reached their target, and those that did not."""
 RETRAINED = {"digits": 40, "noisy": 120, "people": 60}
 """Epochs that each model was trained for."""
 
@@ -43,11 +47,12 @@ class Judged:
 
     @property
     def stopped_by(self) -> Sequence[str]:
-        """Gates that failed and count."""
+        """Gates that failed and count, or (with a question mark) that a verdict needs and were undecided."""
         return [
-            str(gate["name"])
+            str(gate["name"]) + ("?" if gate["status"] == "undecided" else "")
             for gate in self.result.outcome.gates
-            if gate["status"] == "failed" and gate["severity"] in ("required", "important")
+            if (gate["status"] == "failed" and gate["severity"] in ("required", "important"))
+            or (gate["status"] == "undecided" and gate["severity"] == "required")
         ]
 
 
@@ -59,25 +64,30 @@ def forget_sets(built: Built, seed: int) -> Iterator[Sequence[str]]:
 
 
 def judged(
-    model: str, seed: int, built: Built, people: Sequence[str], folder: Path, *, good: bool, retrain: bool
+    model: str, seed: int, built: Built, people: Sequence[str], folder: Path, asked: argparse.Namespace
 ) -> Iterator[Judged]:
-    """Every engine on one forget set."""
+    """Every engine that is asked for, on one forget set."""
+    plain = Parameters(panel=asked.panel)
     for number, (name, engine) in enumerate(ENGINES.items()):
-        with planted(engine):
-            yield Judged(name, unlearn(model, seed, built, people, folder / f"planted-{number}"))
-    if good:
-        yield Judged("hamu-q", unlearn(model, seed, built, people, folder / "hamu"))
-    if retrain:
-        parameters = Parameters(method="retrain", epochs=RETRAINED[model], learning_rate=3e-3)
-        yield Judged("retrain", unlearn(model, seed, built, people, folder / "retrain", parameters))
+        if len(people) <= asked.planted:
+            with planted(engine):
+                yield Judged(name, unlearn(model, seed, built, people, folder / f"planted-{number}", plain))
+    if len(people) <= asked.good:
+        result = unlearn(model, seed, built, people, folder / "hamu", plain)
+        yield Judged(REACHED if result.outcome.stop_reason == "target_reached" else SHORT, result)
+    if asked.retrain:
+        anew = replace(plain, method="retrain", epochs=RETRAINED[model], learning_rate=3e-3)
+        yield Judged("retrain", unlearn(model, seed, built, people, folder / "retrain", anew))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=sorted(RETRAINED), default=["digits", "people"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11, 12])
+    parser.add_argument("--planted", type=int, default=4, help="plant engines on sets of at most so many; 0: on none")
     parser.add_argument("--good", type=int, default=4, help="unlearn forget sets of at most so many people; 0: none")
     parser.add_argument("--retrain", action="store_true", help="also train a model anew for each forget set")
+    parser.add_argument("--panel", choices=PANELS, default="full", help="basic: without attacks, which only warn")
     options = parser.parse_args()
     torch.set_num_threads(1)
     found: list[Judged] = []
@@ -88,8 +98,7 @@ def main() -> None:
                 for number, people in enumerate(forget_sets(built, seed)):
                     place = Path(folder) / str(number)
                     place.mkdir()
-                    good = len(people) <= options.good
-                    for one in judged(model, seed, built, people, place, good=good, retrain=options.retrain):
+                    for one in judged(model, seed, built, people, place, options):
                         found.append(one)
                         _print_run(one, len(people))
     _print_summary(found)
@@ -107,7 +116,7 @@ def _print_run(one: Judged, people: int) -> None:
 
 def _print_summary(found: Sequence[Judged]) -> None:
     print(f"\n{'engine':13} {'runs':>4} {'passed':>7} {'warned':>7} {'inconcl.':>8} {'failed':>7}  failed gates")
-    for engine in (*ENGINES, "hamu-q", "retrain"):
+    for engine in (*ENGINES, REACHED, SHORT, "retrain"):
         runs = [one for one in found if one.engine == engine]
         if not runs:
             continue

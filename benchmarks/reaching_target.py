@@ -15,7 +15,7 @@ import argparse
 import random
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,12 +113,23 @@ MODELS: dict[str, Callable[[Path, int], Built]] = {
 }
 
 
-def select(built: Built, people: Collection[str], path: Path, by: str = "subject_id") -> None:
-    """Write the selection of a run that forgets these people (or, by ``record_id``, records)."""
+def select(
+    built: Built,
+    people: Collection[str],
+    path: Path,
+    by: str = "subject_id",
+    *,
+    earlier: Mapping[str, str] | None = None,
+) -> None:
+    """Write the selection of a run that forgets these people (or, by ``record_id``, records).
+
+    earlier: the runs that forgot people before this one, by person.
+    """
     table = pq.read_table(built.records)
     owners, splits = table[built.columns[by]].to_pylist(), table["split"].to_pylist()
+    kinds = dict.fromkeys(earlier or {}, "earlier") | dict.fromkeys(people, "forget")
     sets = [
-        ("forget" if owner in people else "retain") if split == "train" else "holdout"
+        kinds.get(owner, "retain") if split == "train" else "holdout"
         for owner, split in zip(owners, splits, strict=True)
     ]
     rows = range(len(sets))
@@ -128,6 +139,7 @@ def select(built: Built, people: Collection[str], path: Path, by: str = "subject
             "record_id": table["record_id"],
             "file": pa.array([0] * len(sets), pa.int32()),
             "row": pa.array(rows, pa.int64()),
+            "run_id": pa.array([(earlier or {}).get(owner) for owner in owners], pa.string()),
         }
     )
     pq.write_table(chosen.sort_by([("set", "ascending"), ("row", "ascending")]), path)
@@ -166,11 +178,15 @@ def run_for(
     report: Callable[[object], None],
     *,
     by: str = "subject_id",
+    earlier: Mapping[str, str] | None = None,
     parameters: Parameters | None = None,
 ) -> Outcome:
-    """Unlearn these people in a new ``folder``, on one CPU thread, with default parameters unless others are given."""
+    """Unlearn these people in a new ``folder``, on one CPU thread, with default parameters unless others are given.
+
+    The new model lies in its ``output``.
+    """
     folder.mkdir()
-    select(built, people, folder / "selection.parquet", by)
+    select(built, people, folder / "selection.parquet", by, earlier=earlier)
     task = "image-classification" if built.task == "image-classification" else "causal-lm"
     source = DatasetSource("parquet", dict(built.columns), (), "", built.image_shape)
     job = Job("run_benchmark", 1, "unlearn", task, (), source, parameters or Parameters(), "", device="cpu", threads=1)
