@@ -16,7 +16,7 @@ COPY migrations ./migrations
 COPY worker ./worker
 
 FROM build AS build-web
-RUN if [ -f requirements.lock ]; then export PIP_CONSTRAINT=requirements.lock; fi && pip install .
+RUN if [ -f requirements.lock ]; then export PIP_CONSTRAINT=requirements.lock; fi && pip install '.[tracing]'
 
 FROM build AS build-worker
 # torch's default build carries CUDA. For a smaller CPU image name torch's own package index of CPU builds:
@@ -24,7 +24,7 @@ FROM build AS build-worker
 ARG TORCH_INDEX=
 # hadolint ignore=DL3013 # what is installed is this checkout; the lock pins the rest
 RUN if [ -f requirements.lock ]; then export PIP_CONSTRAINT=requirements.lock; fi \
-    && pip install ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} '.[worker]'
+    && pip install ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} '.[worker,tracing]'
 
 FROM python:${PYTHON}-slim-bookworm AS runtime
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 UNLEARN_LOG_JSON=true MPLCONFIGDIR=/tmp/matplotlib

@@ -8,7 +8,7 @@ LOCK := $(wildcard requirements.lock)
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-unit test-integration test-e2e test-faults check check-code check-migrations check-deployment format lock clean
+.PHONY: help install demo up test test-unit test-integration test-e2e test-faults chaos check check-code check-migrations check-deployment format lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +42,11 @@ test-integration: $(STAMP) ## Tests on real servers, and of the HTTP contract
 test-e2e: $(STAMP) ## Real processes, from request to published weights
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
 
-test-faults: $(STAMP) ## Real processes, killed
+test-faults: $(STAMP) ## Real processes and servers, killed, stopped, cut off and filled up
 	$(BIN)/python -m pytest tests/faults $(ARGS)
+
+chaos: $(STAMP) ## Random faults under a service at work, for a while (ARGS="--minutes 5 --seed 1")
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 check: check-code check-migrations check-deployment ## Everything static
 

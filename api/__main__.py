@@ -6,11 +6,13 @@ from api.app import create_app
 from core.platform import logging
 from core.platform.embedded import resolve
 from core.platform.settings import Settings
+from core.platform.tracing import open_tracing
 
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; calls under way may end first. ``settings`` must leave nothing open."""
     logging.configure(settings)
+    end_tracing = open_tracing(settings, process="api")
     uvicorn.run(
         create_app(settings),
         host=settings.api.host,
@@ -21,6 +23,7 @@ def serve(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=25,
     )
+    end_tracing()
 
 
 if __name__ == "__main__":

@@ -10,13 +10,16 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from starlette.middleware import Middleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api import errors, openapi
 from api.deps import Database
-from api.metrics import RequestMetrics
-from api.middleware import AccessLog, JsonBody, LastResort, RequestId, SecurityHeaders
+from api.limits import LimitHeaders, RateLimits
+from api.metrics import LimitMetrics, RequestMetrics, WorkMetrics
+from api.middleware import AccessLog, JsonBody, LastResort, Mode, RequestId, SecurityHeaders
 from api.opendsr import routes as opendsr
 from api.opendsr.frame import OpenDsrFrame
+from api.retiring import RetirementHeaders
 from api.routes import (
     access,
     audit,
@@ -24,29 +27,39 @@ from api.routes import (
     datasets,
     deletion_requests,
     documentation,
+    events,
     hardness_assessments,
     health,
     models,
+    oauth,
     opendsr_requests,
     plots,
     policies,
     reports,
     runs,
+    sandbox,
     storage,
+    subjects,
     uploads,
     webhook_endpoints,
 )
+from api.tracing import ServerSpans
+from core.access.tokens import Tokens
 from core.opendsr.signing import Signer, open_signer
+from core.operations import service as operations
 from core.platform.clock import Clock, utc_now
-from core.platform.database import open_engine
+from core.platform.database import open_engine, transaction
+from core.platform.limits import open_limiter
 from core.platform.objects import ObjectStore, open_store
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.platform.tracing import tracer
 
 log = structlog.get_logger()
 
 ROUTES: Final = (
     access,
+    oauth,
     audit,
     policies,
     uploads,
@@ -54,14 +67,17 @@ ROUTES: Final = (
     datasets,
     models,
     deletion_requests,
+    subjects,
     hardness_assessments,
     runs,
     plots,
     certificates,
     reports,
     webhook_endpoints,
+    events,
     opendsr_requests,
     opendsr,
+    sandbox,
     health,
     documentation,
 )
@@ -86,6 +102,7 @@ def create_app(
             engine.dispose()
 
     registry = CollectorRegistry()
+    registry.register(WorkMetrics(functools.partial(_survey, engine)))
     signer = _signer_of(settings)
     app = FastAPI(
         title="Unlearning service",
@@ -100,9 +117,11 @@ def create_app(
     app.state.settings = settings
     app.state.base_url = settings.public_url
     app.state.keyring = Keyring(settings.secret.get_secret_value().encode())
+    app.state.tokens = Tokens(app.state.keyring, settings.public_url)
     app.state.clock = clock
     app.state.opendsr = signer
     app.state.metrics = registry
+    app.state.limits = _limits_of(settings, LimitMetrics(registry))
     app.state.database = Database(engine, connections=2 * settings.database.pool_size)
     app.state.store = _store_of(settings, store)
     errors.install(app)
@@ -118,9 +137,18 @@ def _engine_of(settings: Settings) -> Engine:
     return open_engine(settings.database.url.get_secret_value(), pool_size=settings.database.pool_size)
 
 
+def _survey(engine: Engine) -> operations.Survey:
+    with transaction(engine) as tx:
+        return operations.survey(tx)
+
+
 def _store_of(settings: Settings, store: ObjectStore | None) -> Callable[[], ObjectStore]:
     # Opened on first use: the process starts, and says so, while the store is away.
     return functools.cache(lambda: store if store is not None else open_store(settings))
+
+
+def _limits_of(settings: Settings, metrics: LimitMetrics) -> RateLimits:
+    return RateLimits(settings.limits, open_limiter(settings, on_skip=metrics.skip), metrics)
 
 
 def _signer_of(settings: Settings) -> Signer | None:
@@ -134,10 +162,15 @@ def _middlewares(settings: Settings, metrics: RequestMetrics, signer: Signer | N
     """From the outermost inwards. Every answer, 500 included, passes through all that stand before ``LastResort``."""
     url = settings.public_url
     return [
+        Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.api.trusted_proxies)),
         Middleware(RequestId),
+        Middleware(ServerSpans, tracer=tracer()),
         Middleware(AccessLog, metrics=metrics),
         Middleware(SecurityHeaders, https=url.startswith("https://")),
-        Middleware(OpenDsrFrame, signer=signer, methods=opendsr.methods()),
+        Middleware(LimitHeaders),
+        Middleware(RetirementHeaders),
+        Middleware(Mode),
+        Middleware(OpenDsrFrame, signer=signer),
         Middleware(JsonBody, limit_bytes=settings.api.body_limit_bytes, base_url=url),
         Middleware(LastResort, base_url=url),
     ]

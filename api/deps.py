@@ -17,15 +17,18 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import URL
 
+from api.limits import RateLimits
 from api.schemas.common import Listing
-from api.security import BASIC, BEARER, HEADER, credential_of
+from api.security import BASIC, BEARER, HEADER, OAUTH2, credential_of
 from core.access.principal import Principal
-from core.access.service import authenticate
+from core.access.service import Unauthenticated
+from core.access.tokens import Tokens
 from core.platform.clock import Clock
 from core.platform.objects import ObjectStore
 from core.platform.paging import DEFAULT_LIMIT, MAX_LIMIT, Cursors, Page, Slice
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.sandbox import service as sandbox
 
 _PLACE = ("limit", "cursor")
 T = TypeVar("T")
@@ -90,6 +93,14 @@ async def _keyring(request: Request) -> Keyring:
     return request.app.state.keyring
 
 
+async def _limits(request: Request) -> RateLimits:
+    return request.app.state.limits
+
+
+async def _tokens(request: Request) -> Tokens:
+    return request.app.state.tokens
+
+
 async def _now(request: Request) -> datetime:
     return cast(Clock, request.app.state.clock)()
 
@@ -99,6 +110,8 @@ Config = Annotated[Settings, Depends(_settings)]
 Store = Annotated[ObjectStore, Depends(_store)]
 Keys = Annotated[Keyring, Depends(_keyring)]
 Now = Annotated[datetime, Depends(_now)]
+Limits = Annotated[RateLimits, Depends(_limits)]
+AccessTokens = Annotated[Tokens, Depends(_tokens)]
 
 
 async def open_tx(database: Db) -> AsyncGenerator[Session]:
@@ -110,29 +123,54 @@ async def open_tx(database: Db) -> AsyncGenerator[Session]:
 Tx = Annotated[Session, Depends(open_tx, scope="function")]
 
 
-async def authenticated(
-    request: Request,
-    tx: Tx,
-    now: Now,
-    _bearer: Annotated[None, Security(BEARER)],
-    _header: Annotated[None, Security(HEADER)],
-    _basic: Annotated[None, Security(BASIC)],
-) -> Principal:
-    """Who is calling. Raises ``Unauthenticated``. The three schemes are named for the OpenAPI document."""
-    principal = await run_in_threadpool(authenticate, tx, credential_of(request.headers), at=now)
-    request.scope["state"]["principal"] = principal
+async def authenticated(request: Request, tx: Tx, now: Now, limits: Limits, tokens: AccessTokens) -> Principal:
+    """Who is calling, once a request. Raises ``Unauthenticated`` and ``TooManyRequests``."""
+    given = credential_of(request.headers)
+
+    def recognise() -> Principal:
+        try:
+            return tokens.authenticate(tx, given, at=now)
+        except Unauthenticated as error:
+            raise limits.refused(request.scope, error) from None
+
+    def admit() -> Principal:
+        known = recognise()
+        request.scope["state"]["principal"] = known  # named in the log even if it has called too often
+        limits.spend(request.scope, known.key_id)
+        return known
+
+    principal = await run_in_threadpool(admit)
+    if principal.mode == "test":
+        await run_in_threadpool(sandbox.enter, tx, caller=principal, uri=request.app.state.store().uri, at=now)
     structlog.contextvars.bind_contextvars(workspace_id=principal.workspace_id, key_id=principal.key_id)
     return principal
 
 
-Caller = Annotated[Principal, Depends(authenticated)]
+Known = Annotated[Principal, Depends(authenticated)]
+"""The caller, for dependencies that are used beside one that is in the OpenAPI document."""
+
+
+async def _schemes(
+    _bearer: Annotated[None, Security(BEARER)],
+    _header: Annotated[None, Security(HEADER)],
+    _basic: Annotated[None, Security(BASIC)],
+    _oauth2: Annotated[None, Security(OAUTH2)],
+) -> None:
+    """Names the schemes in the document. Apart from ``authenticated``: the framework runs it once for each scope."""
+
+
+async def _any_caller(principal: Known, _documented: Annotated[None, Depends(_schemes)]) -> Principal:
+    return principal
+
+
+Caller = Annotated[Principal, Depends(_any_caller)]
 """Any authenticated caller, whatever its scopes."""
 
 
 def requires(scope: str) -> Any:
     """The authenticated caller, who must hold ``scope``; to be written ``Annotated[Principal, requires("…")]``."""
 
-    async def caller(principal: Caller) -> Principal:
+    async def caller(principal: Known, _documented: Annotated[None, Security(_schemes, scopes=[scope])]) -> Principal:
         principal.need(scope)
         return principal
 
@@ -148,18 +186,29 @@ class PageRequest(Page):
 
     def answer(self, rows: Slice[T], shape: Callable[[T], Shape]) -> Listing[Shape]:
         """The rows in the shape of the wire, with a ``Link`` header to the next page."""
-        if rows.next_cursor is not None and self.reply is not None and self.url is not None:
-            following = self.url.include_query_params(cursor=rows.next_cursor)
-            self.reply.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+        if self.reply is not None:
+            self.reply.headers.update(self._link(rows))
         return Listing[Shape](
             data=[shape(row) for row in rows.data], next_cursor=rows.next_cursor, has_more=rows.has_more
         )
+
+    def raw_answer(self, rows: Slice[T], body: Callable[[T], bytes]) -> Response:
+        """The same from rows that are JSON already, which are passed on byte for byte."""
+        rest = json.dumps({"next_cursor": rows.next_cursor, "has_more": rows.has_more})[1:]
+        content = b'{"data": [' + b",".join(body(row) for row in rows.data) + b"], " + rest.encode()
+        return Response(content, headers=self._link(rows), media_type="application/json")
+
+    def _link(self, rows: Slice[T]) -> dict[str, str]:
+        if rows.next_cursor is None or self.url is None:
+            return {}
+        following = self.url.include_query_params(cursor=rows.next_cursor)
+        return {"Link": f'<{following.path}?{following.query}>; rel="next"'}
 
 
 async def list_request(
     request: Request,
     reply: Response,
-    caller: Caller,
+    caller: Known,
     keyring: Keys,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="rows wanted")] = DEFAULT_LIMIT,
     cursor: Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before")] = None,

@@ -6,15 +6,18 @@ from typing import Any, Final, cast
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from core.access.idempotency import BadIdempotencyKey
+from core.access.idempotency import BadIdempotencyKey, IdempotencyKeyRequired
 from core.access.principal import MissingScope
 from core.access.service import Unauthenticated
+from core.access.tokens import ScopeNotGranted
 from core.opendsr.errors import InvalidSubjectRequest
 from core.platform.errors import Conflict, DependencyDown, DomainError, InvalidInput, NotFound, Problem
 from core.platform.paging import BadCursor
@@ -78,6 +81,13 @@ class TooManyRequests(DomainError):
 
     code = "too_many_requests"
 
+    @classmethod
+    def until(cls, seconds: int) -> "TooManyRequests":
+        """Worth trying again in so many seconds."""
+        error = cls("Too many requests; the headers say how many are allowed.")
+        error.retry_after_s = seconds
+        return error
+
 
 class InternalError(DomainError):
     """Something broke on our side. The request id in ``instance`` finds it in the logs."""
@@ -89,6 +99,8 @@ STATUS: Final[Mapping[type[DomainError], int]] = {
     MalformedRequest: 400,
     BadCursor: 400,
     BadIdempotencyKey: 400,
+    IdempotencyKeyRequired: 400,
+    ScopeNotGranted: 400,
     Unauthenticated: 401,
     MissingScope: 403,
     InvalidSubjectRequest: 400,
@@ -224,18 +236,24 @@ def answer(request: Request, error: DomainError, items: Sequence[Mapping[str, An
     )
 
 
+def problem_of(request: Request, error: DomainError) -> ProblemOut:
+    """The error as a part of an answer to this request."""
+    return ProblemOut.model_validate_json(bytes(answer(request, error).body))
+
+
 def _item(problem: Problem) -> dict[str, Any]:
     return {"pointer": problem.pointer, "code": problem.code, "detail": problem.detail}
 
 
-def _pointer(parts: Iterable[object]) -> str:
+def pointer(parts: Iterable[object]) -> str:
+    """The JSON Pointer (RFC 6901) to a place in a document."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def _field_item(error: Mapping[str, Any]) -> dict[str, Any]:
     place, *parts = error["loc"]
     detail = error["msg"].removeprefix("Value error, ")
-    item = {"pointer": _pointer(parts) if place == "body" else "", "code": error["type"], "detail": detail}
+    item = {"pointer": pointer(parts) if place == "body" else "", "code": error["type"], "detail": detail}
     if place != "body" and parts:
         item["parameter"] = str(parts[0])
     return item
@@ -265,7 +283,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     kind, detail = known.get(raised.status_code, (InternalError, "Something broke on our side."))
     reply = answer(request, kind(detail))
     reply.headers.update(raised.headers or {})
+    if kind is MethodNotAllowed:
+        reply.headers["Allow"] = ", ".join(_methods_at(request))
     return reply
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Those of every route that matches the path: the framework names only the first one's."""
+    routes = (found.route for found in iter_route_contexts(request.app.routes))
+    here = [route for route in routes if isinstance(route, Route) and route.path_regex.match(request.scope["path"])]
+    return sorted({method for route in here for method in route.methods or ()})
 
 
 async def _on_lost_database(request: Request, error: Exception) -> Response:

@@ -9,16 +9,17 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from api.deps import Caller, Keys, Tx
+from api.deps import Config, Keys, Known, Tx
 from api.errors import answer as problem
 from api.errors import status_of
-from core.access.idempotency import Answer, BadIdempotencyKey, Call, begin, remember
+from core.access.idempotency import Answer, BadIdempotencyKey, Call, IdempotencyKeyRequired, begin, remember
 from core.platform.clock import Clock
 from core.platform.errors import DomainError
 from core.platform.secrets import Keyring
 
 Out = TypeVar("Out", bound=BaseModel)
 
+_REPLAYED: Final = "Idempotent-Replayed"
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]{1,255}")
 _KEPT_HEADERS: Final = frozenset({"content-type", "location", "retry-after", "preference-applied"})
@@ -48,7 +49,7 @@ class Idempotency:
             return self._made(status, make, headers)
         before = begin(self._tx, self._call, keyring=self._keyring, at=self._clock())
         if before is not None:
-            return Response(before.body, before.status, {**before.headers, "Idempotent-Replayed": "true"})
+            return Response(before.body, before.status, {**before.headers, _REPLAYED: "true"})
         try:
             with self._tx.begin_nested():
                 reply = self._made(status, make, headers)
@@ -72,8 +73,9 @@ class Idempotency:
 async def idempotency(
     request: Request,
     tx: Tx,
-    caller: Caller,
+    caller: Known,
     keyring: Keys,
+    settings: Config,
     key: Annotated[
         str | None,
         Header(
@@ -83,13 +85,20 @@ async def idempotency(
         ),
     ] = None,
 ) -> Idempotency:
-    """The ``Once`` of this request. Raises ``BadIdempotencyKey``."""
+    """The ``Once`` of this request. Raises ``BadIdempotencyKey`` and ``IdempotencyKeyRequired``."""
     clock: Clock = request.app.state.clock
+    if key is None and settings.api.require_idempotency_key:
+        raise IdempotencyKeyRequired("Send an Idempotency-Key with every call that creates something.")
     if key is None:
         return Idempotency(request, tx, keyring, clock, None)
     body = await request.body()
     call = Call(caller.workspace_id, request.method, request.url.path, read_key(key), body)
     return Idempotency(request, tx, keyring, clock, call)
+
+
+def replay_of(reply: Response) -> Mapping[str, str]:
+    """What says that ``reply`` had been given before, for an answer that takes its place."""
+    return {name: value for name, value in reply.headers.items() if name == _REPLAYED.lower()}
 
 
 def read_key(header: str) -> str:

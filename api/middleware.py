@@ -19,8 +19,8 @@ log = structlog.get_logger()
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,127}")
 _DEEPEST: Final = 64
-RAW_PREFIXES: Final = ("/v1/storage/", "/opendsr/")
-"""Paths whose bodies are files, or are signed for: they count and check their bytes themselves."""
+RAW_PREFIXES: Final = ("/v1/storage/", "/opendsr/", "/oauth/")
+"""Paths whose bodies are files, are signed for, or are no JSON: they count and check their bytes themselves."""
 DOCUMENT_PATHS: Final = ("/docs", "/redoc", "/problems", "/static/")
 
 
@@ -44,7 +44,7 @@ class RequestId:
         def stamp(headers: MutableHeaders) -> None:
             headers["X-Request-Id"] = request_id
 
-        return await self._app(scope, receive, _on_start(send, stamp))
+        return await self._app(scope, receive, on_start(send, stamp))
 
 
 class AccessLog:
@@ -110,7 +110,27 @@ class SecurityHeaders:
             if self._https:
                 headers["Strict-Transport-Security"] = "max-age=31536000"
 
-        return await self._app(scope, receive, _on_start(send, secure))
+        return await self._app(scope, receive, on_start(send, secure))
+
+
+class Mode:
+    """Says in a header of every answer to a test key that it is one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wraps ``app``."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes everything but HTTP through."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+
+        def mark(headers: MutableHeaders) -> None:
+            caller = scope["state"].get("principal")
+            if caller is not None and caller.mode == "test":
+                headers["X-Unlearn-Mode"] = "test"
+
+        return await self._app(scope, receive, on_start(send, mark))
 
 
 class LastResort:
@@ -260,7 +280,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return read
 
 
-def _on_start(send: Send, change: Callable[[MutableHeaders], None]) -> Callable[[Message], Awaitable[None]]:
+def on_start(send: Send, change: Callable[[MutableHeaders], None]) -> Callable[[Message], Awaitable[None]]:
+    """``send`` that lets ``change`` have the answer's headers before they leave."""
+
     async def watch(message: Message) -> None:
         if message["type"] == "http.response.start":
             change(MutableHeaders(scope=message))

@@ -6,13 +6,19 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import iter_route_contexts
 
 from api.errors import MEDIA_TYPE as PROBLEM
 from api.errors import meaning
+from api.opendsr.frame import JSON
+from api.opendsr.paths import ROOT
+from api.retiring import note_in
+from api.schemas.opendsr import OpenDsrErrorOut
 from core.webhooks.catalogue import CATALOGUE, EventType
 
 TAGS: Final[Mapping[str, str]] = {
     "deletion requests": "Ask that records or people be unlearned, and follow what becomes of it.",
+    "subjects": "Ask beforehand whether there is anything about a person.",
     "hardness assessments": "Ask beforehand how hard unlearning would be, and what it would take.",
     "runs": "Executions of unlearning: progress, step ledger, hardness, metrics.",
     "certificates": "Signed evidence of every run that has ended, and the keys to verify it with.",
@@ -23,20 +29,25 @@ TAGS: Final[Mapping[str, str]] = {
     "OpenDSR": "Data subject requests of privacy platforms, after OpenDSR 2.0.",
     "policies": "How deletions are carried out.",
     "reports": "How deadlines are kept.",
-    "webhooks": "Where to tell what has happened.",
-    "access": "API keys.",
+    "webhooks": "Where to tell what has happened, what was told, and the events themselves to be fetched.",
+    "access": "API keys, and access tokens in place of them.",
     "audit": "Who did what.",
+    "test mode": "What only test keys may do, in a sandbox of their own.",
     "health": "Whether the service works.",
 }
 
 _DESCRIPTION: Final = """
 Deletion requests in, verifiably unlearned model versions out.
 
-* **Credentials**: an API key as `Authorization: Bearer`, as `X-API-Key`, or by Basic with the key id as user.
+* **Credentials**: an API key as `Authorization: Bearer`, as `X-API-Key`, or by Basic with the key id as user; or an
+  access token that `POST /oauth/token` gives for a key.
 * **Errors** are `application/problem+json` (RFC 9457); every `type` is a page under [/problems](/problems).
 * **Repeating**: creating POSTs take an `Idempotency-Key`; the first answer is kept for 24 hours.
 * **Lists** answer `{"data", "next_cursor", "has_more"}` and a `Link` header; `?limit=` is 1 to 200.
 * **Long work** answers 202 with `Location` and `Retry-After`; poll with `If-None-Match`, or send `Prefer: wait=30`.
+* **Limits** are counted by key and minute; `RateLimit-Policy` and `RateLimit` tell them, 429 says `Retry-After`.
+* **Changes** within `/v1` only add. What will be removed says so in `Deprecation` and `Sunset` headers before.
+* **Test mode**: keys `unl_test_…` act in a sandbox of their own, where everything ends within seconds.
 * Every answer has an `X-Request-Id`; yours is taken if it is 8 to 128 letters, digits, `.`, `_` or `-`.
 """
 
@@ -58,6 +69,10 @@ def document(app: FastAPI) -> dict[str, Any]:
         servers=[{"url": app.state.base_url}],
     )
     made["webhooks"] = {event.type: _webhook(event) for event in CATALOGUE}
+    flows = made["components"]["securitySchemes"]["oauth2"]["flows"]
+    flows["clientCredentials"]["tokenUrl"] = f"{app.state.base_url}/oauth/token"
+    note_in(made["paths"], (found.route for found in iter_route_contexts(app.routes)))
+    _limit(made["paths"])
     _only_problem_documents(made)
     _list_examples(made["components"]["schemas"])
     return made
@@ -74,7 +89,7 @@ def _webhook(event: EventType) -> dict[str, Any]:
             "parameters": [
                 _header("webhook-id", "id of the message, the same on every retry"),
                 _header("webhook-timestamp", "Unix seconds of this attempt"),
-                _header("webhook-signature", "`v1,` and the base64 HMAC-SHA-256 of `<id>.<timestamp>.<body>`"),
+                _header("webhook-signature", _SIGNATURE),
             ],
             "requestBody": {"required": True, "content": {"application/json": body}},
             "responses": {
@@ -86,6 +101,26 @@ def _webhook(event: EventType) -> dict[str, Any]:
 
 def _header(name: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": True, "description": description, "schema": {"type": "string"}}
+
+
+def _limit(paths: dict[str, Any]) -> None:
+    """Whatever asks for a credential counts calls."""
+    for path, item in paths.items():
+        for operation in item.values():
+            if operation.get("security"):
+                name, kind = (OpenDsrErrorOut.__name__, JSON) if path.startswith(ROOT) else ("ProblemOut", PROBLEM)
+                content = {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+                operation["responses"]["429"] = {"description": meaning(429), "headers": _LIMITED, "content": content}
+
+
+_LIMITED: Final[Mapping[str, Any]] = {
+    name: {"description": description, "schema": {"type": kind}}
+    for name, kind, description in (
+        ("Retry-After", "integer", "seconds until it is worth trying again"),
+        ("RateLimit-Policy", "string", "name of the limit, calls (`q`) and seconds (`w`), as on every other answer"),
+        ("RateLimit", "string", "calls left (`r`) and seconds until there are more (`t`), as on every other answer"),
+    )
+}
 
 
 def _only_problem_documents(made: dict[str, Any]) -> None:
@@ -102,6 +137,10 @@ def _only_problem_documents(made: dict[str, Any]) -> None:
         made["components"]["schemas"].pop(unused, None)
 
 
+_SIGNATURE: Final = (
+    "`v1,` and the base64 HMAC-SHA-256 of `<id>.<timestamp>.<body>`, or `v1a,` and the base64 Ed25519 signature of it; "
+    "several, separated by spaces, while a secret is being rotated"
+)
 _INVALID: Final[Mapping[str, Any]] = {
     "description": meaning(422),
     "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}},

@@ -4,11 +4,14 @@ While a call waits it holds no thread, no transaction and no database connection
 """
 
 import asyncio
+import hashlib
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Header, Response
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.datastructures import MutableHeaders
 
@@ -18,6 +21,7 @@ T = TypeVar("T")
 
 LONGEST_S: Final = 30
 _WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
+_AT_ONCE: Final = re.compile(r"(?:^|[,;])\s*respond-async\s*(?=$|[,;])", re.IGNORECASE)
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 1.0
 
@@ -25,10 +29,17 @@ _LONGEST_PAUSE_S: Final = 1.0
 class Waiter:
     """How long the caller is willing to wait (``Prefer: wait=N``), and the waiting."""
 
-    def __init__(self, database: Database, seconds: int) -> None:
-        """``seconds``: 0 when the caller did not ask to wait."""
+    def __init__(self, database: Database, seconds: int | None) -> None:
+        """``seconds``: None when the caller said nothing about waiting."""
         self._database = database
-        self.seconds = seconds
+        self._asked = seconds
+        self.seconds = seconds or 0
+
+    def otherwise(self, seconds: float) -> "Waiter":
+        """The same; waits so long, at most ``LONGEST_S``, when the caller said nothing about it."""
+        if self._asked is None:
+            self.seconds = min(math.ceil(seconds), LONGEST_S)
+        return self
 
     async def until(self, tx: Session, read: Callable[[Session], T], done: Callable[[T], bool]) -> T:
         """``read``'s result once it is ``done`` or the time is over.
@@ -52,8 +63,8 @@ class Waiter:
 
     def applied(self, headers: MutableHeaders) -> None:
         """Say in the answer that the preference was heeded, if there was one."""
-        if self.seconds:
-            headers["Preference-Applied"] = f"wait={self.seconds}"
+        if self._asked:
+            headers["Preference-Applied"] = f"wait={self._asked}"
 
 
 async def waiter(
@@ -64,13 +75,20 @@ async def waiter(
 ) -> Waiter:
     """The ``Wait`` of this request. Preferences that cannot be read are ignored, as RFC 7240 asks."""
     match = _WAIT.search(prefer or "")
-    return Waiter(database, min(int(match[1]), LONGEST_S) if match else 0)
+    if match is None and _AT_ONCE.search(prefer or ""):
+        return Waiter(database, 0)
+    return Waiter(database, min(int(match[1]), LONGEST_S) if match else None)
 
 
 Wait = Annotated[Waiter, Depends(waiter)]
 IfNoneMatch = Annotated[
     str | None, Header(alias="If-None-Match", description="`ETag` of the copy at hand: 304 if it holds")
 ]
+
+
+def etag_of(out: BaseModel) -> str:
+    """A tag for an answer that has no revision of its own: from its content."""
+    return f'"{hashlib.sha256(out.model_dump_json().encode()).hexdigest()[:32]}"'
 
 
 def unchanged(if_none_match: str | None, etag: str) -> bool:
@@ -81,6 +99,6 @@ def unchanged(if_none_match: str | None, etag: str) -> bool:
     return "*" in known or etag.removeprefix("W/") in known
 
 
-def not_modified(etag: str) -> Response:
-    """304 for a copy that is current."""
-    return Response(status_code=304, headers={"ETag": etag})
+def not_modified(headers: Mapping[str, str]) -> Response:
+    """304 for a copy that is current; ``headers``: its ``ETag``, and ``Retry-After`` while it may still change."""
+    return Response(status_code=304, headers=headers)

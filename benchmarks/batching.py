@@ -121,14 +121,15 @@ def fitted(people: Sequence[int], seconds: Sequence[float]) -> Cost:
 
 def measure(model: str, people: Sequence[int], seeds: Sequence[int], by: str) -> None:
     """Processor seconds of whole runs (one CPU thread, default policy) that forget so many people or records."""
-    from benchmarks.reaching_target import MODELS, people_of, run_for  # the simulation does without torch
+    from benchmarks.memorised import RECIPES  # the simulation does without torch
+    from benchmarks.reaching_target import people_of, run_for
 
     counts, seconds = list[int](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
             home = Path(folder) / f"{seed}"
             home.mkdir()
-            built = MODELS[model](home, seed)
+            built = RECIPES[model].build(home, seed)
             for count in people:
                 begun = time.process_time()
                 asked = people_of(built, seed, count, by)

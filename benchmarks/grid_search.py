@@ -19,9 +19,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.reaching_target import Result, noisy_digits, people_of, unlearn
+from benchmarks.memorised import RECIPES
+from benchmarks.reaching_target import Result, people_of, unlearn
 from core.unlearning.job import Parameters
-from tests.builders.models import Built, digits_classifier
+from tests.builders.models import Built
 
 QUOTAS = (0.1, 0.3, 0.5, 0.8)
 STEPS = (10, 20, 40, 80)
@@ -95,7 +96,8 @@ def compare(name: str, built: Built, people: Sequence[str], folder: Path, *, eve
     for one in (own, searched[0]):
         print(
             f"{name}, {'+'.join(people)}: {one.setting}: {one.steps} steps, ratio {one.ratio:.2f},"
-            f" missed {', '.join(one.missed) or 'nothing'}, {one.verdict}, {one.seconds:.1f} s"
+            f" missed {', '.join(one.missed) or 'nothing'}, {one.verdict}, {one.seconds:.1f} s",
+            flush=True,
         )
     return own, searched
 
@@ -120,20 +122,21 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=("digits", "noisy"), default=["digits", "noisy"])
     parser.add_argument("--requests", type=int, default=3)
     parser.add_argument("--seed", type=int, default=40)
+    parser.add_argument("--every", type=int, default=1, help="of quotas and of steps: 2 tries a quarter of the grid")
     parser.add_argument("--quick", action="store_true", help="one request to one model, a quarter of the grid")
     options = parser.parse_args()
     torch.set_num_threads(1)
     models, count = (options.models[:1], 1) if options.quick else (options.models, options.requests)
-    build = {"digits": digits_classifier, "noisy": noisy_digits}
+    every = 2 if options.quick else options.every
     lines: list[str] = []
     for name in models:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            built = build[name](folder, options.seed)
+            built = RECIPES[name].build(folder, options.seed)
             compared: list[tuple[Tried, list[Tried]]] = []
             for person in people_of(built, options.seed, count):
                 (folder / person).mkdir()
-                compared.append(compare(name, built, [person], folder / person, every=1 + options.quick))
+                compared.append(compare(name, built, [person], folder / person, every=every))
         lines.append(summary(name, compared))
     print("| model | by itself | best of grid | best one setting | its cost | the grid's | ratio |", *lines, sep="\n")
 

@@ -30,8 +30,14 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from benchmarks.reaching_target import noisy_digits, people_of, unlearn
+from benchmarks.memorised import noisy_digits
+from benchmarks.reaching_target import job_for, people_of, select
+from core.unlearning import hardness
 from core.unlearning.job import Parameters
+from core.unlearning.loop import Unlearning
+from core.unlearning.panel import Panel
+from core.unlearning.preparing import prepare
+from core.unlearning.ranks import Ranks
 from tests.builders.models import Built, digits_classifier, people_lm
 
 EVALUATED = 300
@@ -93,27 +99,42 @@ def requests(name: str, seed: int, count: int) -> Iterator[Case]:
         built = FITS[name].build(folder, seed)
         for index in range(count):
             asked = people_of(built, 1000 * seed + index, rng.randint(1, FITS[name].most))
+            select(built, asked, folder / "selection.parquet")
             parameters = Parameters(seed=index, panel="basic", max_evaluation_records=EVALUATED)
-            yield _case(name, len(asked), unlearn(name, seed, built, asked, folder / str(index), parameters))
+            yield {"fit": name, "seed": seed, "people": len(asked), **_came(built, folder, parameters)}
 
 
-def _case(name: str, people: int, result: Any) -> Case:
-    found = result.outcome
+def _came(built: Built, folder: Path, parameters: Parameters) -> dict[str, Any]:
+    """The quote and the run, as far as a quote speaks of it: nothing is judged afterwards, which would take longer."""
+    job = job_for(built, parameters)
+    bench, extras, selection = prepare(
+        job,
+        model_dir=built.model,
+        dataset_files=[built.records],
+        selection=folder / "selection.parquet",
+        cancelled=lambda: False,
+        ranks=Ranks(),
+    )
+    started = time.perf_counter()
+    panel = Panel(job, bench, extras)
+    scoring_s = time.perf_counter() - started
+    measured = hardness.assess(panel.bench, panel.baseline, parameters, scoring_s=scoring_s)
+    started = time.perf_counter()
+    run = Unlearning(panel.bench, panel.baseline, parameters).run(lambda _: None)
+    seconds = time.perf_counter() - started
+    before = panel.baseline
+    after = {which: bench.score(getattr(panel.bench, which)).loss for which in ("forget", "retain", "holdout")}
     return {
-        "fit": name,
-        "seed": result.seed,
-        "people": people,
-        "records": [found.forget_records, found.retain_records],
-        "stop_reason": found.stop_reason,
-        "hardness": {key: value for key, value in found.hardness.items() if key not in ("layers", "forecast")},
-        "quote": found.hardness["forecast"],
-        "steps": result.steps,
-        "seconds": found.timings["unlearn_s"],
-        "retain_loss_change": result.loss("after", "retain") - result.loss("before", "retain"),
-        "before": {name: result.loss("before", name) for name in ("forget", "retain", "holdout")},
-        "after": {name: result.loss("after", name) for name in ("forget", "retain", "holdout")},
-        "repairs": found.metrics["after"]["repair_steps"],
-        "unmet": [target["name"] for target in found.unmet_targets],
+        "records": [len(selection.forget), len(selection.retain)],
+        "stop_reason": run.stop_reason,
+        "hardness": {key: value for key, value in measured.items() if key not in ("layers", "forecast")},
+        "quote": measured["forecast"],
+        "steps": len(run.rows),
+        "seconds": seconds,
+        "retain_loss_change": after["retain"] - before.retain.loss,
+        "before": {which: getattr(before, which).loss for which in after},
+        "after": after,
+        "repairs": sum(row["kind"] == "repair" for row in run.rows),
     }
 
 

@@ -15,7 +15,7 @@ With --out the table's columns are drawn as SVG, and saved as JSON.
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.memorised import RECIPES, Recipe
 from benchmarks.reaching_target import people_of, run_for
 from core.evaluation.drift import PastRun, drift
 from core.plots.drawing import CONTROL, FORGET, GOAL, RETAIN, as_svg, figure_of, legend, line, sheet
@@ -33,17 +34,9 @@ from tests.builders.models import Built
 PEOPLE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How a model is made, and for how many epochs training anew takes."""
-
-    build: Callable[[Path, int], Built]
-    epochs: int
-
-
-MODELS: Mapping[str, Kind] = {
-    "digits": Kind(partial(models.digits_classifier, writers=PEOPLE), 40),
-    "people": Kind(partial(models.people_lm, members=PEOPLE), 60),
+MODELS: Mapping[str, Recipe] = {
+    "digits": replace(RECIPES["digits"], build=partial(models.digits_classifier, writers=PEOPLE)),
+    "people": replace(RECIPES["people"], build=partial(models.people_lm, members=PEOPLE)),
 }
 
 
@@ -141,11 +134,9 @@ def _scores(outcome: Outcome, when: str, which: str) -> Mapping[str, float]:
     return {name: float(outcome.metrics[when][which][name]) for name in ("loss", "accuracy")}
 
 
-def trained_anew(built: Built, people: Sequence[str], folder: Path, epochs: int) -> Ends:
+def trained_anew(built: Built, people: Sequence[str], folder: Path, anew: Parameters) -> Ends:
     """The two ends; what the last request forgets is the forget set."""
-    parameters = Parameters(
-        method="retrain", epochs=epochs, learning_rate=3e-3, retain_accuracy_budget=1.0, panel="basic", seed=len(people)
-    )
+    parameters = replace(anew, seed=len(people))
     earlier = {person: f"run-{number}" for number, person in enumerate(people[:-1], 1)}
     outcome = run_for(built, people[-1:], folder / "anew", lambda _: None, earlier=earlier, parameters=parameters)
     assert outcome.metrics is not None
@@ -222,8 +213,8 @@ def main() -> None:
 
 
 def _one(name: str, options: argparse.Namespace, folder: Path) -> None:
-    kind = MODELS[name]
-    built = kind.build(folder, options.seed)
+    recipe = MODELS[name]
+    built = recipe.build(folder, options.seed)
     people = people_of(built, options.seed, options.requests)
     print(f"{name}, seed {options.seed}\n{HEAD}")
     run: list[Done] = []
@@ -231,7 +222,7 @@ def _one(name: str, options: argparse.Namespace, folder: Path) -> None:
         run.append(done)
         print(row(done), flush=True)
     print("\n".join(first_reasons(run)))
-    ends = trained_anew(built, people, folder, kind.epochs) if options.control else None
+    ends = trained_anew(built, people, folder, recipe.anew) if options.control else None
     if ends:
         for word, found in (("original", ends.original), ("trained anew", ends.anew)):
             print(word, {which: {what: round(value, 4) for what, value in one.items()} for which, one in found.items()})

@@ -69,6 +69,14 @@ class Api:
         """The JSON answer of a PUT."""
         return self._call("PUT", path, json=dict(body)).json()
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON answer of a PATCH."""
+        return self._call("PATCH", path, json=dict(body)).json()
+
+    def delete(self, path: str) -> None:
+        """A DELETE that answers nothing. Raises ``Failed`` with the reason."""
+        self._call("DELETE", path)
+
     def pages(self, path: str, *, limit: int | None, **params: str | None) -> Iterator[dict[str, Any]]:
         """The items of a list, page after page, at most ``limit``."""
         cursor: str | None = None

@@ -5,7 +5,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from cli import assessments, certificates, datasets, doctor, keys, models, reports, requests, running, runs
+from cli import (
+    assessments,
+    backups,
+    certificates,
+    datasets,
+    doctor,
+    keys,
+    models,
+    reports,
+    requests,
+    running,
+    runs,
+    webhooks,
+)
 from cli.demo import command as demo
 from cli.output import Failed, show_failure
 from core.platform.embedded import Misconfigured
@@ -40,6 +53,7 @@ app.command()(running.serve)
 app.command()(running.worker)
 app.command()(running.loops)
 app.add_typer(keys.app, name="keys")
+app.add_typer(backups.app, name="backup")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 app.add_typer(requests.app, name="requests")
@@ -47,3 +61,4 @@ app.add_typer(assessments.app, name="assessments")
 app.add_typer(runs.app, name="runs")
 app.add_typer(certificates.app, name="certificates")
 app.add_typer(reports.app, name="reports")
+app.add_typer(webhooks.app, name="webhooks")

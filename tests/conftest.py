@@ -5,20 +5,11 @@ Each is started on first use and ended with the session, unless the environment 
 """
 
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import boto3
-import httpx
 import pytest
-import redis
-from botocore.config import Config as BotoConfig
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
@@ -26,11 +17,11 @@ from sqlalchemy.orm import Session
 from core.platform import embedded
 from core.platform.database import open_engine
 from core.platform.settings import Settings, StoreSettings
+from tests.builders.servers import Postgres, Redis, S3Server, fresh_bucket
 from tests.builders.service import Service
-from tests.builders.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
-    from tests.builders.models import Built
+    from tests.builders.built import Built
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve the other processes of a test
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -52,16 +43,8 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    # Not below pytest's own folder: that one is private to root, and Postgres runs as another user then.
-    with tempfile.TemporaryDirectory(prefix="unlearn-test-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        home = Path(folder) / "data"
-        url = embedded.resolve(Settings(data_dir=home)).database.url
-        assert url is not None
-        _on_server(url.get_secret_value(), "alter system set fsync = off")
-        _on_server(url.get_secret_value(), "select pg_reload_conf()")
-        yield url.get_secret_value()
-        embedded.release(home)
+    with Postgres() as server:
+        yield server.url
 
 
 def _on_server(server_url: str, statement: str) -> None:
@@ -158,74 +141,21 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given:
         yield given
         return
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.fail("redis-server is not installed; the README names the system packages that the tests need")
-    port = free_port()
-    folder = tmp_path_factory.mktemp("redis")
-    command_line = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    server = subprocess.Popen(command_line, stdout=subprocess.DEVNULL)
-    client = redis.Redis(port=port)
-
-    def answers() -> bool:
-        try:
-            return bool(client.ping())
-        except redis.ConnectionError:
-            return False
-
-    wait_until(answers, what="Redis")
-    client.close()
-    yield f"redis://127.0.0.1:{port}/0"
-    server.terminate()
-    server.wait()
+    with Redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """A server that speaks the S3 wire protocol."""
-    port = free_port()
-    command_line = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command_line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    endpoint = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{endpoint}/moto-api/", timeout=2).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    wait_until(answers, what="the S3 server")
-    yield endpoint
-    server.terminate()
-    server.wait()
-
-
-def _fresh_bucket(endpoint: str) -> StoreSettings:
-    bucket = f"test-{uuid.uuid4().hex[:12]}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test-id",
-        aws_secret_access_key="test-secret",
-        config=BotoConfig(signature_version="s3v4"),
-    )
-    client.create_bucket(Bucket=bucket)
-    client.close()
-    return StoreSettings.model_validate(
-        {
-            "url": f"s3://{bucket}/unlearn",
-            "endpoint_url": endpoint,
-            "access_key_id": "test-id",
-            "secret_access_key": "test-secret",
-        }
-    )
+    with S3Server() as server:
+        yield server.url
 
 
 @pytest.fixture
 def s3(s3_endpoint: str) -> StoreSettings:
     """Settings of a fresh bucket on a real S3 wire-protocol server."""
-    return _fresh_bucket(s3_endpoint)
+    return fresh_bucket(s3_endpoint)
 
 
 @pytest.fixture(scope="session")
@@ -234,7 +164,7 @@ def service(
 ) -> Iterator[Service]:
     """The whole service as real processes, shared by the tests that need it; each takes a workspace of its own."""
     database_url = _copy(server_url, template_url)
-    bucket = _fresh_bucket(s3_endpoint)
+    bucket = fresh_bucket(s3_endpoint)
     broker_url = redis_url.rsplit("/", 1)[0] + "/1"  # its worker must not answer other tests' doorbells
     with Service(database_url, broker_url, bucket, tmp_path_factory.mktemp("service")) as running:
         yield running

@@ -1,35 +1,47 @@
 """``python -m worker``: one worker. It answers doorbells, looks for work by itself, and holds one run at a time."""
 
 import threading
+from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from celery import Celery
 from celery.signals import worker_shutdown, worker_shutting_down
+from prometheus_client import CollectorRegistry
 
 from core.platform import embedded, logging
 from core.platform.database import open_engine
 from core.platform.objects import open_store
 from core.platform.settings import Settings
+from core.platform.tracing import open_tracing
 from worker import tasks
 from worker.app import make_app
 from worker.executor import Executor
-from worker.polling import keep_looking
-from worker.supervisor import Supervisor
+from worker.metrics import RunMetrics, exposed
+from worker.polling import keep_looking, look
+from worker.supervisor import CHILD, Supervisor
 from worker.workfolder import remove_leftovers
 
 log = structlog.get_logger()
 
 
-def main() -> None:
-    """Work until SIGTERM; a run at work is then handed back, and its child ended, before the process ends."""
+def main(command: Sequence[str] = CHILD) -> None:
+    """Work until SIGTERM; a run at work is then handed back, and its child ended, before the process ends.
+
+    command: what is started for a run, with its work folder appended.
+    """
     settings = embedded.resolve(Settings())
     logging.configure(settings)
+    end_tracing = open_tracing(settings, process="worker")
     assert settings.database.url is not None  # noqa: S101
-    engine = open_engine(settings.database.url.get_secret_value(), pool_size=4)
+    url, lease_s = settings.database.url.get_secret_value(), settings.worker.lease_ttl_s
+    engine = open_engine(url, pool_size=4, idle_limit_s=lease_s)
     store = open_store(settings)
     log.info("worker_started", leftovers_removed=remove_leftovers(settings.worker.work_dir))
     stopping = threading.Event()
-    supervisor = Supervisor(engine, store, settings, stopping=stopping)
+    registry = CollectorRegistry()
+    metrics = RunMetrics(registry)
+    supervisor = Supervisor(engine, store, settings, stopping=stopping, command=command, metrics=metrics)
     executor = Executor(engine, store, settings, supervisor=supervisor, stopping=stopping)
     looking = threading.Thread(
         target=keep_looking,
@@ -38,15 +50,17 @@ def main() -> None:
         name="looking-for-work",
     )
     app = make_app(settings)
-    tasks.register(app, executor.execute)
+    tasks.register(app, partial(look, executor.execute))
     looking.start()
     try:
-        _serve(app, stopping, settings.log_level)
+        with exposed(registry, host=settings.metrics_host, port=settings.worker.metrics_port):
+            _serve(app, stopping, settings.log_level)
     finally:
         stopping.set()
         looking.join()
         executor.wait_idle()
         engine.dispose()
+        end_tracing()
         log.info("worker_stopped")
 
 

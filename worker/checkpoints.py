@@ -20,7 +20,7 @@ from core.platform.objects import DigestMismatch, ObjectInfo, ObjectStore
 from core.platform.objects.transfer import MANIFEST, child_uri, fetch_verified, upload_folder
 from core.platform.sealing import open_file, seal_file
 from core.unlearning.checkpoint import State
-from core.unlearning.job import Checkpointing, StoredFile
+from core.unlearning.job import PUT_AWAY_FILE, Checkpointing, StoredFile
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ class StoredCheckpoints:
         keeps: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """folder: private scratch space, where states lie unsealed for a moment. keeps: False only to read."""
+        """folder: the work folder, where states lie unsealed for a moment. keeps: False only to read."""
         self._store = store
         self._plan = plan
         self._key = bytes.fromhex(plan.key)
@@ -64,6 +64,7 @@ class StoredCheckpoints:
         self._keeps = keeps
         self._clock = clock
         self._kept_at = clock()
+        self._kept_step: int | None = None
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._upload: Future[None] | None = None
 
@@ -87,8 +88,15 @@ class StoredCheckpoints:
         self._kept_at = self._clock()
 
     def due(self, step: int) -> bool:
-        """Whether enough steps or seconds have passed, and the last checkpoint has arrived; never if only reading."""
-        if not self._keeps or (self._upload is not None and not self._upload.done()):
+        """Whether enough steps or seconds have passed, and the last checkpoint has arrived; or the worker shuts down.
+
+        Never if only reading or before the first step, and once a step.
+        """
+        if not self._keeps or step in (0, self._kept_step):
+            return False
+        if (self._folder / PUT_AWAY_FILE).exists():
+            return True
+        if self._upload is not None and not self._upload.done():
             return False
         by_steps = self._plan.every_steps and step % self._plan.every_steps == 0
         by_time = self._plan.every_s and self._clock() - self._kept_at >= self._plan.every_s
@@ -96,7 +104,7 @@ class StoredCheckpoints:
 
     def keep(self, identity: str, step: int, state: State) -> None:
         """Seal and store it in the background; a failure is logged, and the run goes on without it."""
-        self._kept_at = self._clock()
+        self._kept_at, self._kept_step = self._clock(), step
         self._upload = self._thread.submit(self._store_logged, identity, step, state)
 
     def _store_logged(self, identity: str, step: int, state: State) -> None:

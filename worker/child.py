@@ -5,6 +5,7 @@ line, leaves ``outcome.json`` behind, and stops at the next step when it gets SI
 does: see ``worker.childprocess``. What it computes in several processes it has done by ``worker.launch``.
 """
 
+import shutil
 import signal
 import sys
 import threading
@@ -28,49 +29,13 @@ from core.unlearning.job import (
     read_job,
     write_json,
 )
-from worker.patience import in_words, patiently
+from worker.patience import DISK_FULL, in_words, patiently
 from worker.reports import Reports, end_with_input
 
-
-def main(folder: Path) -> None:
-    """Do the job in ``folder`` and write its outcome there."""
-    cancelled = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
-    end_with_input(folder)
-    report = Reports()
-    settings = Settings()
-    logging.configure(settings)
-    job = read_job(folder / JOB_FILE)
-    report(Progress("preparing"))
-    outcome = in_words(lambda: carry_out(job, folder, open_store(settings), report, cancelled))
-    write_json(folder / OUTCOME_FILE, replace(outcome, worker={**outcome.worker, "code": code(settings.commit)}))
+Compute = Callable[[Job, Path, ObjectStore, list[Path], Reports, threading.Event], Outcome]
 
 
-def carry_out(
-    job: Job,
-    folder: Path,
-    store: ObjectStore,
-    report: Reports,
-    cancelled: threading.Event,
-) -> Outcome:
-    """Fetch what the job names, run it, and upload new weights if there are any."""
-    began = time.monotonic()
-    for file in job.model_files:
-        patiently(lambda file=file: fetch_verified(store, file, folder / "model"), cancelled)
-    paths = [
-        patiently(lambda file=file, n=n: fetch_verified(store, file, folder / "dataset" / str(n)), cancelled)
-        for n, file in enumerate(job.dataset.files)
-    ]
-    fetched_s = time.monotonic() - began
-    (folder / "output").mkdir()
-    outcome = _run(job, folder, store, paths, report, cancelled)
-    outcome = replace(outcome, timings={"fetch_s": round(fetched_s, 3), **outcome.timings})
-    if outcome.failure is not None or cancelled.is_set():
-        return outcome
-    return _staged(job, folder / "output", store, outcome, report, cancelled)
-
-
-def _run(
+def _compute(
     job: Job,
     folder: Path,
     store: ObjectStore,
@@ -88,6 +53,53 @@ def _run(
     from worker.computing import compute
 
     return compute(job, folder, dataset_files, store, report, cancelled)
+
+
+def main(folder: Path, compute: Compute = _compute) -> None:
+    """Do the job in ``folder`` and write its outcome there. compute: what lies between fetching and staging."""
+    cancelled = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
+    end_with_input(folder)
+    report = Reports()
+    settings = Settings()
+    logging.configure(settings)
+    job = read_job(folder / JOB_FILE)
+    report(Progress("preparing"))
+    outcome = in_words(lambda: carry_out(job, folder, open_store(settings), report, cancelled, compute))
+    if outcome.failure == DISK_FULL:
+        _make_room(folder)
+    write_json(folder / OUTCOME_FILE, replace(outcome, worker={**outcome.worker, "code": code(settings.commit)}))
+
+
+def _make_room(folder: Path) -> None:
+    """For the outcome, by what nobody needs any more."""
+    for name in ("model", "dataset", "output"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def carry_out(
+    job: Job,
+    folder: Path,
+    store: ObjectStore,
+    report: Reports,
+    cancelled: threading.Event,
+    compute: Compute = _compute,
+) -> Outcome:
+    """Fetch what the job names, run it, and upload new weights if there are any."""
+    began = time.monotonic()
+    for file in job.model_files:
+        patiently(lambda file=file: fetch_verified(store, file, folder / "model"), cancelled)
+    paths = [
+        patiently(lambda file=file, n=n: fetch_verified(store, file, folder / "dataset" / str(n)), cancelled)
+        for n, file in enumerate(job.dataset.files)
+    ]
+    fetched_s = time.monotonic() - began
+    (folder / "output").mkdir()
+    outcome = compute(job, folder, store, paths, report, cancelled)
+    outcome = replace(outcome, timings={"fetch_s": round(fetched_s, 3), **outcome.timings})
+    if outcome.failure is not None or cancelled.is_set():
+        return outcome
+    return _staged(job, folder / "output", store, outcome, report, cancelled)
 
 
 def _staged(

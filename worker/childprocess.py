@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from core.runs.lifecycle import PHASES
-from core.unlearning.job import Failure, Progress, parse_progress
+from core.unlearning.job import KILLED, Failure, Progress, parse_progress
 
 _LONGEST_LINE_BYTES = 256 * 1024
 
@@ -105,7 +105,7 @@ def crash(exit_code: int) -> Failure:
             "The computing process was killed, most likely because the machine ran out of memory; "
             "lower micro_batch_size or batch_size, or use a larger worker."
         )
-        return Failure("killed", message, retryable=True)
+        return Failure(KILLED, message, retryable=True)
     how = f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with code {exit_code}"
     return Failure("child_crashed", f"The computing process {how}; the worker's log says more.", retryable=True)
 

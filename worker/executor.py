@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import time
 
 import structlog
 from sqlalchemy import Engine
@@ -18,6 +19,8 @@ from core.runs.repository import Runs
 from worker.supervisor import Supervisor
 
 log = structlog.get_logger()
+
+_LONGEST_REST_S = 300.0
 
 
 class Executor:
@@ -41,15 +44,18 @@ class Executor:
         self._stopping = stopping
         self._clock = clock
         self._busy = threading.Lock()
+        self._fruitless = 0
+        self._rests_until = 0.0
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
 
     def execute(self, run_id: str | None) -> bool:
         """Do one queued run from beginning to end (the named one, or the oldest); whether there was one.
 
         Returns at once when this process holds a run already, when nothing is queued, or when the object store is
-        away: runs are not claimed only to fail.
+        away: runs are not claimed only to fail. After a run that it had no room for, a worker rests before it takes
+        another; the longer, the oftener that happens.
         """
-        if self._stopping.is_set() or not self._busy.acquire(blocking=False):
+        if self._stopping.is_set() or time.monotonic() < self._rests_until or not self._busy.acquire(blocking=False):
             return False
         try:
             lease = self._claim(run_id)
@@ -57,7 +63,7 @@ class Executor:
                 return False
             with structlog.contextvars.bound_contextvars(run_id=lease.row_id, attempt=lease.attempt):
                 log.info("run_claimed", owner=self.owner)
-                self._supervisor.supervise(lease)
+                self._rest(needed=not self._supervisor.supervise(lease))
             return True
         finally:
             self._busy.release()
@@ -66,6 +72,13 @@ class Executor:
         """Return when no run is held; with ``stopping`` set, none will be taken after that."""
         with self._busy:
             return
+
+    def _rest(self, *, needed: bool) -> None:
+        self._fruitless = self._fruitless + 1 if needed else 0
+        if needed:
+            pause_s = min(self._settings.worker.poll_s * 2**self._fruitless, _LONGEST_REST_S)
+            self._rests_until = time.monotonic() + pause_s
+            log.warning("worker_rests", pause_s=pause_s)
 
     def _claim(self, run_id: str | None) -> Lease | None:
         with transaction(self._engine) as tx:

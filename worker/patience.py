@@ -7,12 +7,19 @@ from typing import TypeVar
 
 import structlog
 
+from core.platform.disk import is_full
 from core.platform.errors import DependencyDown
+from core.platform.objects import StoreFull
 from core.platform.objects.transfer import DigestMismatch
 from core.unlearning.job import Failure, Outcome
 
 log = structlog.get_logger()
 
+DISK_FULL = Failure(
+    "disk_full",
+    "The worker's disk has no room left for the run's work folder; free some, or set UNLEARN_WORKER__WORK_DIR.",
+    retryable=True,
+)
 _STORE_PATIENCE_S = 600.0
 _LONGEST_PAUSE_S = 15.0
 T = TypeVar("T")
@@ -39,11 +46,13 @@ def patiently(work: Callable[[], T], cancelled: threading.Event) -> T:
 
 
 def in_words(work: Callable[[], Outcome]) -> Outcome:
-    """``work``'s outcome, or that it was told to stop, or what was wrong with the store."""
+    """``work``'s outcome, or that it was told to stop, or what was wrong with store or disk."""
     try:
         return work()
     except ToldToStop:
         return Outcome(stop_reason="cancelled")
+    except StoreFull as error:
+        return Outcome(failure=Failure(error.code, error.detail, retryable=True))
     except DependencyDown as error:
         return Outcome(failure=Failure("store_unavailable", error.detail, retryable=True))
     except DigestMismatch as error:
@@ -51,3 +60,7 @@ def in_words(work: Callable[[], Outcome]) -> Outcome:
     except FileNotFoundError:
         message = "A file of the model or its data set is no longer in the object store."
         return Outcome(failure=Failure("file_missing", message, retryable=False))
+    except Exception as error:  # a library that is not Python's has an error of its own for it
+        if not is_full(error):
+            raise
+        return Outcome(failure=DISK_FULL)

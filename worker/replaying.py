@@ -15,7 +15,7 @@ from core.unlearning.job import SELECTION_FILE, StoredFile
 
 Result = Literal["identical", "close", "different"]
 WEIGHTS: Final = ".safetensors"
-_PARTS: Final = ("device", "torch", "threads", "cpu", "processes", "code")
+_PARTS: Final = ("device", "torch", "threads", "cpu", "processes", "micro_batch_size", "code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +111,5 @@ def _sha256(path: Path) -> str:
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
+    then = {"micro_batch_size": now.get("micro_batch_size"), **then}  # older runs do not say it, and never changed it
     return tuple(part for part in _PARTS if then.get(part) != now.get(part))

@@ -1,7 +1,7 @@
 """What the child reports, on its way to the database: batched, fenced, and patient with outages."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -24,12 +24,20 @@ _WRITE_EVERY_S = 0.5
 class Reporting:
     """Keeps a lease alive and writes reports under it, at most about twice a second."""
 
-    def __init__(self, engine: Engine, lease: Lease, settings: WorkerSettings, clock: Clock) -> None:
-        """The lease must have been granted just now."""
+    def __init__(
+        self,
+        engine: Engine,
+        lease: Lease,
+        settings: WorkerSettings,
+        clock: Clock,
+        heard: Callable[[Progress], None] = lambda _report: None,
+    ) -> None:
+        """The lease must have been granted just now. ``heard`` is told of each report at once."""
         self._engine = engine
         self._lease = lease
         self._settings = settings
         self._clock = clock
+        self._heard = heard
         self._latest: Progress | None = None
         self._steps: list[Mapping[str, Any]] = []
         self._resumed_step: int | None = None
@@ -39,6 +47,7 @@ class Reporting:
     def add(self, reports: Sequence[Progress]) -> None:
         """Take in reports; they are written by ``turn``."""
         for report in reports:
+            self._heard(report)
             if report.resumed_step is not None:
                 self._resumed_step = report.resumed_step
             if report.row is not None and report.step is not None:

@@ -8,32 +8,40 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 import structlog
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from core.platform.clock import Clock, utc_now
 from core.platform.database import transaction
+from core.platform.disk import is_full
 from core.platform.errors import DependencyDown, DomainError
 from core.platform.leases import Lease, LeaseLost
 from core.platform.objects import ObjectStore
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.platform.tracing import tracer
 from core.runs import finishing, service
 from core.runs.checkpoints import CheckpointRule
 from core.runs.lifecycle import Status
 from core.runs.preparing import NothingToForget, Prepared, keep, prepare
-from core.unlearning.job import OUTCOME_FILE, Failure, Job, Outcome, read_outcome
+from core.runs.repository import Runs
+from core.unlearning.job import NO_ROOM, OUTCOME_FILE, PUT_AWAY_FILE, Failure, Job, Outcome, Progress, read_outcome
 from worker.childprocess import Child, crash
 from worker.environment import child_environment
+from worker.metrics import RunMetrics
+from worker.patience import DISK_FULL
 from worker.reporting import Reporting
+from worker.tracing import RunTrace
 from worker.workfolder import work_folder
 
 log = structlog.get_logger()
@@ -73,6 +81,7 @@ class Supervisor:
         stopping: threading.Event,
         command: Sequence[str] = CHILD,
         clock: Clock = utc_now,
+        metrics: RunMetrics | None = None,
     ) -> None:
         """stopping: once set, a run at work is handed back. command: what is started with the work folder appended."""
         self._engine = engine
@@ -82,43 +91,76 @@ class Supervisor:
         self._stopping = stopping
         self._command = command
         self._clock = clock
+        self._metrics = metrics or RunMetrics(CollectorRegistry())
 
-    def supervise(self, lease: Lease) -> None:
+    def supervise(self, lease: Lease) -> bool:
         """Carry the run to an end, or hand it back. Never raises: what goes wrong is written to the run and the log.
 
-        When the lease is lost, the child is killed and nothing more is written. The work folder is always removed.
+        Whether this worker can take another run; if not, it had no room for this one. When the lease is lost, the child
+        is killed and nothing more is written. The work folder is always removed.
         """
-        reporting = Reporting(self._engine, lease, self._worker, self._clock)
+        with RunTrace(tracer(), lease, self._parents(lease)) as trace:
+            reporting = Reporting(self._engine, lease, self._worker, self._clock, partial(self._hear, trace))
+            return self._supervise(lease, reporting)
+
+    def _supervise(self, lease: Lease, reporting: Reporting) -> bool:
         try:
             with work_folder(self._worker.work_dir) as folder:
-                self._work(lease, reporting, folder)
+                return self._work(lease, reporting, folder)
         except LeaseLost:
+            self._metrics.lost()
             log.warning("lease_lost")
-        except Exception:
+        except Exception as error:
+            if is_full(error):
+                return self._without_room(lease, reporting, DISK_FULL)
             log.exception("run_failed_unexpectedly")
             self._give_up(lease, reporting)
+        return True
 
-    def _work(self, lease: Lease, reporting: Reporting, folder: Path) -> None:
+    def _parents(self, lease: Lease) -> Sequence[str]:
+        try:
+            with transaction(self._engine) as tx:
+                return Runs(tx).traceparents(lease.row_id)
+        except (DBAPIError, PoolTimeout):  # no trace is worth a run
+            return ()
+
+    def _hear(self, trace: RunTrace, report: Progress) -> None:
+        trace.enter(report.phase)
+        if report.row is not None:
+            self._metrics.stepped(report.row)
+
+    def _work(self, lease: Lease, reporting: Reporting, folder: Path) -> bool:
         try:
             job = self._prepare(lease, reporting, folder)
         except NothingToForget:
             self._write(reporting, lambda: self._nothing_left(lease))
-            return
+            return True
         except DomainError as error:
             retryable = isinstance(error, DependencyDown)
             failure = Failure(error.code, error.detail, retryable=retryable)
             self._conclude(lease, reporting, Outcome(failure=failure), publish_uri="")
-            return
+            return True
         environment = child_environment(self._settings, os.environ)
         with Child(self._command, folder, environment) as child:
             log.info("child_started", child=child.pid)
-            end = self._follow(child, reporting)
+            end = self._follow(child, reporting, folder)
         log.info("child_ended", exit_code=end.exit_code, stop=end.stop.value if end.stop else None)
         if end.stop is Stop.SHUTDOWN:
-            self._write(reporting, lambda: self._release(lease))
-            return
+            self._write(reporting, lambda: self._release(lease, {"code": "worker_stopped"}))
+            return True
         outcome = outcome_of(end, folder / OUTCOME_FILE, deadline_s=self._worker.run_deadline_s)
+        if outcome.failure is not None and outcome.failure.code in NO_ROOM:
+            return self._without_room(lease, reporting, outcome.failure)
         self._conclude(lease, reporting, outcome, publish_uri=job.publish_uri)
+        return True
+
+    def _without_room(self, lease: Lease, reporting: Reporting, failure: Failure) -> bool:
+        why = {"code": failure.code, "message": failure.message}
+        try:
+            self._write(reporting, lambda: self._release(lease, why))
+        except LeaseLost:
+            log.warning("lease_lost")
+        return False
 
     def _prepare(self, lease: Lease, reporting: Reporting, folder: Path) -> Job:
         with ThreadPoolExecutor(1, "prepare") as pool:  # selecting from millions of records outlasts a lease
@@ -153,7 +195,7 @@ class Supervisor:
         with transaction(self._engine) as tx:
             keep(tx, lease=lease, prepared=prepared, at=self._clock())
 
-    def _follow(self, child: Child, reporting: Reporting) -> End:
+    def _follow(self, child: Child, reporting: Reporting, folder: Path) -> End:
         """Until the child has ended; by ``LeaseLost`` it leaves at once, and the caller's ``with`` kills the child."""
         deadline = time.monotonic() + self._worker.run_deadline_s
         stop: Stop | None = None
@@ -167,6 +209,8 @@ class Supervisor:
             if stop is None and wanted is not None:
                 stop, kill_at = wanted, now + self._grace_s(wanted)
                 log.info("child_told_to_stop", why=stop.value)
+                if stop is Stop.SHUTDOWN:
+                    (folder / PUT_AWAY_FILE).touch()  # the run goes on elsewhere, from where it is now
                 child.terminate()
             elif now > kill_at:
                 kill_at, forced = float("inf"), True
@@ -214,7 +258,7 @@ class Supervisor:
                     raise
                 log.warning("database_away", kind=type(error).__name__)
                 reporting.check_held()
-                self._stopping.wait(_GLANCE_S)
+                time.sleep(_GLANCE_S)
 
     def _finish(self, lease: Lease, outcome: Outcome, publish_uri: str) -> None:
         with transaction(self._engine) as tx:
@@ -227,17 +271,20 @@ class Supervisor:
                 at=self._clock(),
             )
         failure = outcome.failure.code if outcome.failure else None
+        self._metrics.left(status.value)
         log.info("run_left", status=status.value, stop_reason=outcome.stop_reason, failure=failure)
 
     def _nothing_left(self, lease: Lease) -> None:
         with transaction(self._engine) as tx:
             finishing.nothing_left(tx, lease=lease, at=self._clock())
+        self._metrics.left(Status.CANCELLED.value)
         log.info("run_left", status=Status.CANCELLED.value)
 
-    def _release(self, lease: Lease) -> None:
+    def _release(self, lease: Lease, why: Mapping[str, str]) -> None:
         with transaction(self._engine) as tx:
-            service.release(tx, lease=lease, at=self._clock())
-        log.info("run_left", status=Status.QUEUED.value)
+            service.release(tx, lease=lease, why=why, at=self._clock())
+        self._metrics.left(Status.QUEUED.value)
+        log.info("run_left", status=Status.QUEUED.value, why=why["code"])
 
 
 def outcome_of(end: End, file: Path, *, deadline_s: float) -> Outcome:

@@ -5,7 +5,7 @@ come in the standard's envelope as well; and inside of nothing that would change
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from starlette.concurrency import run_in_threadpool
@@ -28,11 +28,10 @@ _STATUS: Final[Mapping[int, int]] = {422: 400}
 class OpenDsrFrame:
     """Gives paths their canonical form, failures the standard's envelope, and JSON answers their signature."""
 
-    def __init__(self, app: ASGIApp, signer: Signer | None, methods: Mapping[str, Sequence[str]]) -> None:
-        """``signer`` None: the service offers no OpenDSR. ``methods``: those of each path template, for ``Allow``."""
+    def __init__(self, app: ASGIApp, signer: Signer | None) -> None:
+        """``signer`` None: the service offers no OpenDSR."""
         self._app = app
         self._signer = signer
-        self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes everything but HTTP below the OpenDSR bases through."""
@@ -57,15 +56,10 @@ class OpenDsrFrame:
             answer.body = _envelope(answer.status, json.loads(answer.body))
             headers["content-type"], headers["content-length"] = JSON, str(len(answer.body))
             headers["cache-control"] = "no-store"
-        if answer.status == 405:
-            headers["allow"] = ", ".join(sorted(self._allowed(scope["path"])))
         if headers.get("content-type", "").startswith(JSON):
             legacy = bool(scope["state"][LEGACY])
             for name, value in (await run_in_threadpool(self._signer.headers, answer.body, legacy=legacy)).items():
                 headers[name] = value
-
-    def _allowed(self, path: str) -> set[str]:
-        return {method for template, methods in self._methods.items() if _matches(template, path) for method in methods}
 
 
 class _Answer:
@@ -112,10 +106,3 @@ def _envelope(status: int, problem: Mapping[str, Any]) -> bytes:
 
 def _reason(code: str) -> str:
     return "".join(word.capitalize() for word in code.split("_"))
-
-
-def _matches(template: str, path: str) -> bool:
-    wanted, given = template.split("/"), path.split("/")
-    return len(wanted) == len(given) and all(
-        one == other or (one.startswith("{") and other != "") for one, other in zip(wanted, given, strict=True)
-    )

@@ -127,7 +127,7 @@ def fetch_old_certificate(request: Request, tx: Tx) -> Response:
     response_model=None,
     responses={
         201: {"model": ReceiptOut, "description": "Taken"},
-        **_failures(400, 401, 403, 409, 413, 415, 429, 503),
+        **_failures(400, 401, 403, 409, 413, 415, 503),
     },
     openapi_extra={
         "requestBody": {"required": True, "content": {JSON: {"schema": CREATE_SCHEMA, "example": CREATE_EXAMPLE}}},
@@ -168,7 +168,7 @@ async def create_request(
     "/requests/{subject_request_id}",
     summary="Read a request's status",
     response_model=None,
-    responses={200: {"model": StatusOut, "description": "Its status"}, **_failures(401, 403, 404, 429, 503)},
+    responses={200: {"model": StatusOut, "description": "Its status"}, **_failures(401, 403, 404, 503)},
     openapi_extra=_path_id(),
 )
 @router.get("/status/{subject_request_id}", include_in_schema=False)
@@ -184,7 +184,7 @@ def read_status(request: Request, caller: Reader, tx: Tx, now: Now, profile: Own
     status_code=202,
     summary="Cancel a request",
     response_model=None,
-    responses={202: {"model": CancellationOut, "description": "Cancelled"}, **_failures(401, 403, 404, 409, 429, 503)},
+    responses={202: {"model": CancellationOut, "description": "Cancelled"}, **_failures(401, 403, 404, 409, 503)},
     openapi_extra=_path_id(),
 )
 def cancel_request(request: Request, caller: Writer, tx: Tx, now: Now, profile: Own) -> Response:
@@ -201,15 +201,6 @@ def cancel_request(request: Request, caller: Writer, tx: Tx, now: Now, profile: 
         return answer(request, done)
     _remember_form(request, done)
     return _json(202, messages.cancellation(done), {})
-
-
-def methods() -> Mapping[str, list[str]]:
-    """The methods of each path template."""
-    found: dict[str, list[str]] = {}
-    for route in router.routes:
-        path = str(getattr(route, "path", ""))
-        found[path] = [*found.get(path, []), *getattr(route, "methods", ())]
-    return found
 
 
 def _json(status: int, message: Mapping[str, Any], headers: Mapping[str, str]) -> Response:

@@ -1,6 +1,6 @@
 """Data sets and their records."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
@@ -9,9 +9,11 @@ from api.errors import problems
 from api.idempotency import Once
 from api.schemas.common import Listing
 from api.schemas.datasets import DatasetIn, DatasetOut, RecordOut
+from api.waiting import IfNoneMatch, etag_of, not_modified, unchanged
 from core.access.principal import Principal
 from core.datasets import service
 from core.datasets.repository import Datasets, Records
+from core.deletions.repository import Requests
 
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
 
@@ -57,16 +59,29 @@ def create_dataset(
     return once(202 if waits else 201, make, headers=headers)
 
 
-@router.get("/{name}", response_model=DatasetOut, summary="Read a data set", responses=problems(401, 403, 404))
+@router.get(
+    "/{name}",
+    response_model=DatasetOut,
+    summary="Read a data set",
+    responses={304: {"description": "Nothing has changed"}, **problems(401, 403, 404, 422)},
+)
 def get_dataset(
-    name: str, caller: Annotated[Principal, requires("datasets:read")], tx: Tx, reply: Response
-) -> DatasetOut:
+    name: str,
+    caller: Annotated[Principal, requires("datasets:read")],
+    tx: Tx,
+    reply: Response,
+    if_none_match: IfNoneMatch = None,
+) -> Any:
     """State, counts by split, how many records are erased, and the fingerprint."""
-    datasets = Datasets(tx)
-    dataset = datasets.by_name(caller.workspace_id, name)
+    dataset = Datasets(tx).by_name(caller.workspace_id, name)
+    out = DatasetOut.of(dataset, Requests(tx).erasures(dataset.id))
+    headers = {"ETag": etag_of(out)}
     if dataset.status == "indexing":
-        reply.headers["Retry-After"] = str(_POLL_S)
-    return DatasetOut.of(dataset, datasets.erasures(dataset.id))
+        headers["Retry-After"] = str(_POLL_S)
+    if unchanged(if_none_match, headers["ETag"]):
+        return not_modified(headers)
+    reply.headers.update(headers)
+    return out
 
 
 @router.get("", response_model=Listing[DatasetOut], summary="List data sets", responses=problems(400, 401, 403, 422))

@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from api.deps import Config, Keys, Now, PageIn, Tx, requires
-from api.errors import ErrorItem, InvalidRequest, ProblemOut, problems, status_of, title_of
-from api.idempotency import Once
+from api.errors import InvalidRequest, pointer, problem_of, problems
+from api.idempotency import Once, replay_of
 from api.schemas.common import Listing, TimeIn
 from api.schemas.deletion_requests import (
     BatchIn,
@@ -81,7 +81,8 @@ async def submit_deletion_request(
         tx, lambda other: service.get(other, workspace_id=caller.workspace_id, request_id=request_id), _ended
     )
     out = DeletionRequestOut.of(seen, base_url=settings.public_url, at=now)
-    answer = JSONResponse(out.model_dump(mode="json"), 200 if _ended(seen) else 202, _told(out))
+    headers = {**_told(out), **replay_of(reply)}
+    answer = JSONResponse(out.model_dump(mode="json"), 200 if _ended(seen) else 202, headers)
     wait.applied(answer.headers)
     return answer
 
@@ -94,7 +95,7 @@ async def submit_deletion_request(
     responses=problems(400, 401, 403, 409, 413, 415, 422, 503),
 )
 def submit_batch(
-    body: BatchIn, caller: Writer, tx: Tx, keyring: Keys, settings: Config, now: Now, once: Once
+    body: BatchIn, request: Request, caller: Writer, tx: Tx, keyring: Keys, settings: Config, now: Now, once: Once
 ) -> Response:
     """Up to 1,000 requests, each accepted or refused by itself; results in order, with a status of their own."""
 
@@ -113,7 +114,7 @@ def submit_batch(
             )
         )
         results = [ItemResult(error=one) if isinstance(one, DomainError) else next(made) for one in read]
-        return BatchOut(results=[_result(one, settings.public_url, now) for one in results])
+        return BatchOut(results=[_result(request, one, now) for one in results])
 
     return once(202, make)
 
@@ -136,9 +137,10 @@ def list_deletion_requests(
     subject: Annotated[str | None, Query(description="subject id that the request's records are about")] = None,
     created_after: TimeIn | None = None,
     created_before: TimeIn | None = None,
+    model_id: str | None = None,
 ) -> Listing[DeletionRequestOut]:
     """The workspace's requests, newest first."""
-    wanted = ListFilter(status, model, external_id, subject, created_after, created_before)
+    wanted = ListFilter(status, model, external_id, subject, created_after, created_before, model_id)
     found = service.search(tx, workspace_id=caller.workspace_id, wanted=wanted, page=page)
     return page.answer(found, lambda view: DeletionRequestOut.of(view, base_url=settings.public_url, at=now))
 
@@ -170,9 +172,10 @@ async def get_deletion_request(
         raise DeletionFailed(seen.error or {})
     out = DeletionRequestOut.of(seen, base_url=settings.public_url, at=now)
     etag = f'"{seen.request.revision}.{out.status_detail}.{len(out.certificate_ids)}"'
+    headers = {"ETag": etag, **_retry_after(seen, now)}
     if unchanged(if_none_match, etag):
-        return not_modified(etag)
-    reply.headers.update({"ETag": etag, **_retry_after(seen, now)})
+        return not_modified(headers)
+    reply.headers.update(headers)
     wait.applied(reply.headers)
     return out
 
@@ -313,27 +316,16 @@ def _read(item: Any) -> SubmitDeletion | DomainError:
         return DeletionRequestIn.model_validate(item).to_command()
     except ValidationError as error:
         wrong = [
-            Problem("".join(f"/{part}" for part in one["loc"]), one["type"], one["msg"])
+            Problem(pointer(one["loc"]), one["type"], one["msg"].removeprefix("Value error, "))
             for one in error.errors(include_url=False, include_input=False)
         ]
         return InvalidRequest("The request is not acceptable.", wrong)
 
 
-def _result(item: ItemResult, base_url: str, at: datetime) -> BatchResultOut:
+def _result(request: Request, item: ItemResult, at: datetime) -> BatchResultOut:
     if item.view is not None:
-        return BatchResultOut(status=202, request=DeletionRequestOut.of(item.view, base_url=base_url, at=at))
+        out = DeletionRequestOut.of(item.view, base_url=request.app.state.base_url, at=at)
+        return BatchResultOut(status=202, request=out)
     assert item.error is not None  # noqa: S101
-    kind = type(item.error)
-    shown = [
-        ErrorItem(pointer=one.pointer, code=one.code, detail=one.detail, parameter=None) for one in item.error.problems
-    ]
-    problem = ProblemOut(
-        type=f"{base_url}/problems/{kind.code}",
-        title=title_of(kind),
-        status=status_of(kind),
-        detail=item.error.detail,
-        instance="",
-        code=kind.code,
-        errors=shown[:20],
-    )
+    problem = problem_of(request, item.error)
     return BatchResultOut(status=problem.status, problem=problem)

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.deps import Config, Keys, Now, PageIn, Tx, requires
 from api.errors import problems
-from api.idempotency import Once
+from api.idempotency import Once, replay_of
 from api.schemas.common import Listing, TimeIn
 from api.schemas.hardness_assessments import HardnessAssessmentIn, HardnessAssessmentOut, Status
 from api.waiting import IfNoneMatch, Wait, not_modified, unchanged
@@ -71,7 +71,8 @@ async def submit_hardness_assessment(
         tx, lambda other: service.get(other, workspace_id=caller.workspace_id, assessment_id=assessment_id), _ended
     )
     out = HardnessAssessmentOut.of(seen, base_url=settings.public_url)
-    answer = JSONResponse(out.model_dump(mode="json"), 200 if _ended(seen) else 202, _told(out))
+    headers = {**_told(out), **replay_of(reply)}
+    answer = JSONResponse(out.model_dump(mode="json"), 200 if _ended(seen) else 202, headers)
     wait.applied(answer.headers)
     return answer
 
@@ -91,9 +92,10 @@ def list_hardness_assessments(
     model: Annotated[str | None, Query(description="name or id")] = None,
     created_after: TimeIn | None = None,
     created_before: TimeIn | None = None,
+    model_id: str | None = None,
 ) -> Listing[HardnessAssessmentOut]:
     """The workspace's assessments, newest first."""
-    wanted = RunFilter(status, model, created_after, created_before)
+    wanted = RunFilter(status, model, created_after, created_before, model_id=model_id)
     found = service.search(tx, workspace_id=caller.workspace_id, wanted=wanted, page=page)
     return page.answer(found, lambda view: HardnessAssessmentOut.of(view, base_url=settings.public_url))
 
@@ -120,11 +122,10 @@ async def get_hardness_assessment(
 
     view = await wait.until(tx, read, _ended) if wait.seconds else await run_in_threadpool(read, tx)
     etag = f'"{view.run.revision}"'
+    headers = {"ETag": etag} if _ended(view) else {"ETag": etag, "Retry-After": _POLL_S}
     if unchanged(if_none_match, etag):
-        return not_modified(etag)
-    reply.headers["ETag"] = etag
-    if not _ended(view):
-        reply.headers["Retry-After"] = _POLL_S
+        return not_modified(headers)
+    reply.headers.update(headers)
     wait.applied(reply.headers)
     return HardnessAssessmentOut.of(view, base_url=settings.public_url)
 

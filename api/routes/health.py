@@ -48,7 +48,7 @@ def readyz(request: Request, reply: Response, config: Config, database: Db) -> R
 
 @router.get("/metrics", include_in_schema=False)
 def metrics(request: Request) -> Response:
-    """Request counts and durations in Prometheus's text format."""
+    """Request counts and durations, and the state of work (`docs/monitoring.md`), in Prometheus's text format."""
     return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
 
 

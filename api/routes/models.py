@@ -29,6 +29,7 @@ from core.registry.lifecycle import VersionState
 from core.registry.repository import Models, Versions
 from core.registry.tables import Model, ModelVersion
 from core.runs.drifting import drift_of
+from core.sandbox import world
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -168,7 +169,7 @@ def put_alias(
 
 def _shown(tx: Session, store: ObjectStore, model: Model, version: ModelVersion, *, ttl_s: int) -> VersionOut:
     versions = Versions(tx)
-    gone = version.state == VersionState.PURGED
+    gone = version.state == VersionState.PURGED or version.uri.startswith(store.uri(world.FOLDER))
     links = [
         (file, None if gone else store.presign_get(file.uri, ttl_s=ttl_s, filename=PurePosixPath(file.path).name))
         for file in versions.files(version.id)

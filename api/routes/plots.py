@@ -44,7 +44,7 @@ def draw_run(run_id: str, plot: Plot, caller: RunReader, tx: Tx, if_none_match: 
     """
     run = runs.get(tx, workspace_id=caller.workspace_id, run_id=run_id).run
     if unchanged(if_none_match, _etag(run)):
-        return not_modified(_etag(run))
+        return not_modified({"ETag": _etag(run)})
     steps = runs.steps(tx, workspace_id=caller.workspace_id, run_id=run_id, after=-1)
     return _drawing(plot, run, Evidence([step.row for step in steps], run.hardness or {}, run.metrics or {}))
 
@@ -62,7 +62,7 @@ def draw_assessment(
     """A heat map as SVG: each layer's κ over ‖r‖‖f‖ and its share of what a step can gain."""
     run = assessments.get(tx, workspace_id=caller.workspace_id, assessment_id=assessment_id).run
     if unchanged(if_none_match, _etag(run)):
-        return not_modified(_etag(run))
+        return not_modified({"ETag": _etag(run)})
     return _drawing("layers", run, Evidence(hardness=run.hardness or {}))
 
 

@@ -48,14 +48,15 @@ async def compliance_report(
 
     As CSV it has a line for each request, in order of receipt, and is streamed whatever its length.
     """
-    period = _period(start, end, now)
+    period, is_test = _period(start, end, now), caller.mode == "test"
     if format == "csv" or (format is None and _CSV in accept):
-        name = f'attachment; filename="compliance-{period.start:%Y%m%d}-{period.end:%Y%m%d}.csv"'
+        kind = "test-compliance" if is_test else "compliance"
+        name = f'attachment; filename="{kind}-{period.start:%Y%m%d}-{period.end:%Y%m%d}.csv"'
         return StreamingResponse(
             _lines(database, caller.workspace_id, period), headers={"Content-Disposition": name}, media_type=_CSV
         )
     found = await database.run(lambda tx: Reports(tx, caller.workspace_id, period).compliance())
-    return await run_in_threadpool(ComplianceOut.of, found)
+    return await run_in_threadpool(ComplianceOut.of, found, test=is_test)
 
 
 def _period(start: datetime | None, end: datetime | None, now: datetime) -> Period:

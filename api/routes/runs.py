@@ -39,10 +39,11 @@ def list_runs(
     model: Annotated[str | None, Query(description="name or id")] = None,
     created_after: TimeIn | None = None,
     created_before: TimeIn | None = None,
+    model_id: str | None = None,
     mode: Annotated[Mode, Query(description="`assess` lists the runs of hardness assessments instead")] = Mode.UNLEARN,
 ) -> Listing[RunOut]:
     """The workspace's runs that unlearn, newest first. Hardness assessments have a list of their own."""
-    wanted = RunFilter(status, model, created_after, created_before, mode)
+    wanted = RunFilter(status, model, created_after, created_before, mode, model_id)
     return page.answer(service.search(tx, workspace_id=caller.workspace_id, wanted=wanted, page=page), RunOut.of)
 
 
@@ -62,11 +63,10 @@ async def get_run(
 
     view = await wait.until(tx, read, _ended) if wait.seconds else await run_in_threadpool(read, tx)
     etag = f'"{view.run.revision}"'
+    headers = {"ETag": etag} if _ended(view) else {"ETag": etag, "Retry-After": _POLL_S}
     if unchanged(if_none_match, etag):
-        return not_modified(etag)
-    reply.headers["ETag"] = etag
-    if not _ended(view):
-        reply.headers["Retry-After"] = _POLL_S
+        return not_modified(headers)
+    reply.headers.update(headers)
     wait.applied(reply.headers)
     return RunOut.of(view)
 

@@ -132,7 +132,7 @@ class DatasetOut(WireOut):
 
     @classmethod
     def of(cls, dataset: Dataset, erasures: Mapping[str, int] | None = None) -> Self:
-        """A data set; ``erasures`` from ``Datasets.erasures``."""
+        """A data set; ``erasures`` from ``Requests.erasures``."""
         return cls(
             id=dataset.id,
             name=dataset.name,

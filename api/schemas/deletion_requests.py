@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 
 from api.errors import ProblemOut
 from api.schemas.common import Time, TimeIn, WireIn, WireOut
+from core.access.sandboxes import is_sandbox
 from core.deletions.commands import Identity, RequestView, SubmitDeletion
 from core.deletions.tables import DeletionEvent, DeletionRequest
 
@@ -55,6 +56,7 @@ _ANSWER: JsonDict = {
     "completed_at": None,
     "old_copies_purged_at": None,
     "error": None,
+    "test": False,
     "status_url": f"https://unlearn.example/v1/deletion-requests/{_REQUEST}",
 }
 
@@ -169,6 +171,7 @@ class DeletionRequestOut(WireOut):
     completed_at: Time | None = Field(description="when every model had forgotten")
     old_copies_purged_at: Time | None = Field(description="when the last old copy that held the records was gone")
     error: FailureOut | None
+    test: bool = Field(description="made with a test key: no model has forgotten anything")
     status_url: str
 
     @classmethod
@@ -201,6 +204,7 @@ class DeletionRequestOut(WireOut):
             completed_at=row.finished_at if row.status == "completed" else None,
             old_copies_purged_at=row.old_copies_purged_at,
             error=_failure(view.error),
+            test=is_sandbox(row.workspace_id),
             status_url=f"{base_url}/v1/deletion-requests/{row.id}",
         )
 

@@ -8,6 +8,7 @@ from pydantic.config import JsonDict
 
 from api.schemas.common import Time, WireIn, WireOut
 from api.schemas.deletion_requests import FailureOut, Id, IdentityIn, Short
+from core.access.sandboxes import is_sandbox
 from core.assessments.commands import AssessmentView, SubmitAssessment
 from core.deletions.commands import Identity
 from core.runs.lifecycle import Status as RunStatus
@@ -62,6 +63,7 @@ _ANSWER: JsonDict = {
     "worker": {"device": "cuda:0 NVIDIA H200", "torch": "2.13.0"},
     "timings": {"fetch_s": 0.4, "load_s": 1.2, "assess_s": 0.6},
     "error": None,
+    "test": False,
     "created_at": "2031-03-01T11:12:40.120Z",
     "started_at": "2031-03-01T11:12:41.020Z",
     "finished_at": "2031-03-01T11:12:44.020Z",
@@ -192,6 +194,7 @@ class HardnessAssessmentOut(WireOut):
     worker: dict[str, Any] | None
     timings: dict[str, Any]
     error: FailureOut | None
+    test: bool = Field(description="of a test key: nothing was measured")
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
@@ -218,6 +221,7 @@ class HardnessAssessmentOut(WireOut):
             worker=row.worker,
             timings=row.timings,
             error=FailureOut(code=row.error["code"], message=row.error["message"]) if row.error else None,
+            test=is_sandbox(row.workspace_id),
             created_at=row.created_at,
             started_at=row.started_at,
             finished_at=row.finished_at,

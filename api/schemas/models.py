@@ -154,7 +154,7 @@ class ModelFileOut(WireOut):
     path: str
     size: int
     sha256: str
-    url: str | None = Field(description="null once the version has been purged")
+    url: str | None = Field(description="null once the version has been purged, and of versions made in test mode")
 
 
 class VersionSummaryOut(WireOut):

@@ -48,6 +48,7 @@ _REPORT: JsonDict = {
     "regulations": {"gdpr": _GROUP},
     "overdue": [],
     "overdue_cut_off": False,
+    "test": False,
 }
 
 
@@ -85,9 +86,10 @@ class ComplianceOut(WireOut):
         description=f"open requests past their deadline, the longest first; at most {MOST_OVERDUE:,}, the CSV has all"
     )
     overdue_cut_off: bool
+    test: bool = Field(description="about requests of test keys, which no model has forgotten")
 
     @classmethod
-    def of(cls, found: Compliance) -> Self:
+    def of(cls, found: Compliance, *, test: bool) -> Self:
         """From the report."""
         period = {"from": found.period.start, "to": found.period.end, "generated_at": found.period.now}
         return cls.model_validate(
@@ -97,6 +99,7 @@ class ComplianceOut(WireOut):
                 "regulations": found.regulations,
                 "overdue": found.overdue,
                 "overdue_cut_off": found.overdue_cut_off,
+                "test": test,
             }
         )
 

@@ -8,6 +8,7 @@ from pydantic.config import JsonDict
 
 from api.schemas.common import Time, WireOut
 from api.schemas.deletion_requests import FailureOut
+from core.access.sandboxes import is_sandbox
 from core.runs.service import RunView
 from core.runs.tables import RunScore
 
@@ -69,6 +70,7 @@ _EXAMPLE: JsonDict = {
     "worker": {"device": "cuda:0 NVIDIA H200", "torch": "2.13.0"},
     "timings": {"load_s": 1.2, "unlearn_s": 8.5, "evaluate_s": 0.9, "publish_s": 0.4},
     "error": None,
+    "test": False,
     "created_at": "2031-03-01T11:12:40.120Z",
     "started_at": "2031-03-01T11:12:41.020Z",
     "finished_at": "2031-03-01T11:13:01.020Z",
@@ -123,6 +125,7 @@ class RunOut(WireOut):
     worker: dict[str, Any] | None
     timings: dict[str, Any]
     error: FailureOut | None
+    test: bool = Field(description="of a test key: nothing was computed, and the verdict is made up")
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
@@ -157,6 +160,7 @@ class RunOut(WireOut):
             worker=row.worker,
             timings=row.timings,
             error=FailureOut(code=row.error["code"], message=row.error["message"]) if row.error else None,
+            test=is_sandbox(row.workspace_id),
             created_at=row.created_at,
             started_at=row.started_at,
             finished_at=row.finished_at,

@@ -40,6 +40,12 @@ class BadIdempotencyKey(DomainError):
     code = "bad_idempotency_key"
 
 
+class IdempotencyKeyRequired(DomainError):
+    """This service asks for an Idempotency-Key on every call that creates something."""
+
+    code = "idempotency_key_required"
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What is to be done once."""

@@ -1,31 +1,32 @@
 """Who is calling and what they may do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from core.platform.errors import DomainError, InvalidInput, Problem
 
 Mode = Literal["live", "test"]
 
-SCOPES = (
-    "deletions:read",
-    "deletions:write",
-    "models:read",
-    "models:write",
-    "datasets:read",
-    "datasets:write",
-    "runs:read",
-    "runs:write",
-    "webhooks:read",
-    "webhooks:write",
-    "policies:read",
-    "policies:write",
-    "audit:read",
-    "reports:read",
-    "keys:write",
-)
-"""Every scope there is; ``<area>:*`` and ``*`` stand for several."""
+SCOPES: Final[Mapping[str, str]] = {
+    "deletions:read": "read deletion requests and their evidence",
+    "deletions:write": "submit, cancel and decide deletion requests",
+    "subjects:lookup": "ask whether there are records about a person",
+    "models:read": "read models and versions",
+    "models:write": "register models and versions, move aliases",
+    "datasets:read": "read data sets",
+    "datasets:write": "register data sets, upload files",
+    "runs:read": "read runs",
+    "runs:write": "cancel runs, ask for hardness assessments",
+    "webhooks:read": "read webhook endpoints and deliveries",
+    "webhooks:write": "manage webhook endpoints",
+    "policies:read": "read policies",
+    "policies:write": "change policies",
+    "audit:read": "read the audit log",
+    "reports:read": "read reports",
+    "keys:write": "manage API keys",
+}
+"""Every scope there is and what it opens; ``<area>:*`` and ``*`` stand for several."""
 
 GRANTABLE = frozenset({"*", *SCOPES, *(f"{scope.partition(':')[0]}:*" for scope in SCOPES)})
 

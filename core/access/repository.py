@@ -39,6 +39,16 @@ class Workspaces:
         """The workspace of that name."""
         return self._tx.scalar(select(Workspace).where(Workspace.name == name))
 
+    def add_sandbox(self, sandbox: Workspace) -> bool:
+        """Insert the sandbox of ``test_of``; False when somebody else has done so meanwhile."""
+        values = {name: getattr(sandbox, name) for name in ("id", "name", "test_of", "created_at")}
+        added = insert(Workspace).values(values).on_conflict_do_nothing(index_elements=["test_of"])
+        return self._tx.scalar(added.returning(Workspace.id)) is not None
+
+    def sandbox_of(self, workspace_id: str) -> Workspace | None:
+        """The workspace that its test keys act in."""
+        return self._tx.scalar(select(Workspace).where(Workspace.test_of == workspace_id))
+
 
 class ApiKeys:
     """API keys of one or all workspaces."""

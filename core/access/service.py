@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, cast
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from core.access import audit
 from core.access.principal import Mode, Principal, check_scopes
 from core.access.repository import ApiKeys, Workspaces
+from core.access.sandboxes import SUFFIX, is_sandbox
 from core.access.tables import ApiKey, Workspace
 from core.platform.errors import AlreadyExists, DomainError, InvalidInput, NotFound, Problem
 from core.platform.ids import new_id
@@ -119,8 +120,10 @@ def create_key(
 ) -> NewKey:
     """A new key; its text is in the answer and nowhere else.
 
-    Raises ``InvalidInput`` for scopes that do not exist or an end in the past.
+    Raises ``InvalidInput`` for scopes that do not exist, an end in the past, or a live key of a sandbox.
     """
+    if mode == "live" and is_sandbox(workspace_id):
+        raise InvalidInput("A sandbox has test keys only.", [Problem("/mode", "test_only", "Ask for a test key.")])
     if expires_at is not None and expires_at <= at:
         raise InvalidInput("The key would have expired.", [Problem("/expires_at", "in_the_past", "Name a later time.")])
     granted = check_scopes(scopes)
@@ -180,15 +183,46 @@ def list_keys(tx: Session, *, workspace_id: str, page: Page) -> Slice[ApiKey]:
 
 
 def authenticate(tx: Session, credential: Credential, *, at: datetime) -> Principal:
-    """Whose credential it is. Raises ``Unauthenticated`` without telling which part was wrong."""
-    found = ApiKeys(tx).with_workspace(credential.key_id)
+    """Whose credential it is. Raises ``Unauthenticated`` without telling which part was wrong.
+
+    A test key acts in the sandbox of its workspace, which is made with its first use.
+    """
+    return _principal(tx, credential.key_id, lambda key: _matches(key, credential.secret), at)
+
+
+def acting_for(tx: Session, key_id: str, *, at: datetime) -> Principal:
+    """As ``authenticate``, for a caller who has proved in another way to act for the key."""
+    return _principal(tx, key_id, lambda _: True, at)
+
+
+def _principal(tx: Session, key_id: str, proven: Callable[[ApiKey], bool], at: datetime) -> Principal:
+    found = ApiKeys(tx).with_workspace(key_id)
     if found is None:
         raise Unauthenticated("The credential is not valid.")
     key, workspace = found
-    if not _matches(key, credential.secret) or _ended(key, at):
+    if not proven(key) or _ended(key, at):
         raise Unauthenticated("The credential is not valid.")
     ApiKeys(tx).touch(key, at)
-    return Principal(key.workspace_id, workspace, key.id, frozenset(key.scopes), cast(Mode, key.mode))
+    acts_in = key.workspace_id
+    if key.mode == "test" and not is_sandbox(acts_in):
+        sandbox = _sandbox(tx, acts_in, workspace, at)
+        acts_in, workspace = sandbox.id, sandbox.name
+    return Principal(acts_in, workspace, key.id, frozenset(key.scopes), cast(Mode, key.mode))
+
+
+def _sandbox(tx: Session, owner_id: str, owner: str, at: datetime) -> Workspace:
+    workspaces = Workspaces(tx)
+    found = workspaces.sandbox_of(owner_id)
+    if found is not None:
+        return found
+    made = Workspace(id=new_id("wst"), name=f"{owner}{SUFFIX}", test_of=owner_id, created_at=at)
+    if workspaces.add_sandbox(made):
+        audit.note(
+            tx, workspace_id=made.id, actor="system", action="workspace.created", object_id=made.id,
+            details={"name": made.name, "test_of": owner_id}, at=at,
+        )  # fmt: skip
+        return made
+    return _sandbox(tx, owner_id, owner, at)
 
 
 def _matches(key: ApiKey, secret: str) -> bool:

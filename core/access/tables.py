@@ -10,12 +10,14 @@ from core.platform.database import Base
 
 
 class Workspace(Base):
-    """A tenant; owns every other object."""
+    """A tenant; owns every other object. What its test keys make is owned by its sandbox, a workspace of its own."""
 
     __tablename__ = "workspaces"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
+    test_of: Mapped[str | None] = mapped_column(ForeignKey("workspaces.id"), unique=True)
+    """Of a sandbox: the workspace that it belongs to."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

@@ -145,6 +145,7 @@ def _announce(tx: Session, run: Run, certificate: Certificate, claims: dict[str,
         "published_version": run.published_version,
         "verdict": claims["verdict"],
         "deletion_request_ids": [request["id"] for request in claims["deletion_requests"]],
+        "sequence": 1,  # issued once and never changed
     }
     kind = "certificate.issued" if is_certificate else "report.issued"
     outbox.put_event(tx, workspace_id=run.workspace_id, type=kind, data=data, at=at)

@@ -114,6 +114,32 @@ class Records:
         )
         return tuple(RecordRef(row.record_id, row.split, row.state) for row in rows)
 
+    def count(
+        self, dataset_ids: Sequence[str], subject_ids: Sequence[str], identities: Sequence[tuple[str, bytes]]
+    ) -> Mapping[str, int]:
+        """How many records are about any of these, by state; in one statement, whether there are any or not."""
+        rows = self._tx.execute(
+            text(
+                "select state, count(*) from ("
+                " select dataset_id, record_id, state from records"
+                " where dataset_id = any(cast(:datasets as text[])) and subject_id = any(cast(:subjects as text[]))"
+                " union"
+                " select r.dataset_id, r.record_id, r.state from record_identities i"
+                " join unnest(cast(:types as text[]), cast(:digests as bytea[])) as wanted(type, digest)"
+                " on i.type = wanted.type and i.digest = wanted.digest"
+                " join records r on r.dataset_id = i.dataset_id and r.record_id = i.record_id"
+                " where i.dataset_id = any(cast(:datasets as text[]))"
+                ") found group by state"
+            ),
+            {
+                "datasets": list(dataset_ids),
+                "subjects": [subject for subject in subject_ids if "\0" not in subject],
+                "types": [kind for kind, _ in identities],
+                "digests": [digest for _, digest in identities],
+            },
+        )
+        return {str(state): int(count) for state, count in rows}
+
     def lock(self, dataset_id: str, record_ids: Sequence[str]) -> tuple[RecordRef, ...]:
         """Lock the rows until the transaction ends, in one order for everybody; their states as they are now."""
         rows = self._tx.execute(

@@ -66,15 +66,6 @@ class Datasets:
         )
         return [StoredFile(row.path, row.uri, row.size_bytes, row.sha256) for row in rows]
 
-    def erasures(self, dataset_id: str) -> Mapping[str, int]:
-        """How many records are ``pending_erasure`` and ``erased``."""
-        rows = self._tx.execute(
-            select(Record.state, func.count())
-            .where(Record.dataset_id == dataset_id, Record.state != "active")
-            .group_by(Record.state)
-        )
-        return {str(state): int(count) for state, count in rows}
-
     def add(self, dataset: Dataset) -> Dataset:
         """Insert a data set; the caller has made sure that its name is free."""
         self._tx.add(dataset)

@@ -41,8 +41,19 @@ class SubmitDeletion:
 
 
 @dataclass(frozen=True, slots=True)
+class LookupResult:
+    """How many records there are about somebody: not erased yet, and erased."""
+
+    record_count: int
+    already_erased: int
+
+
+@dataclass(frozen=True, slots=True)
 class ListFilter:
-    """What a list of requests is narrowed to; ``model``, ``subject`` and ``external_id`` match exactly."""
+    """What a list of requests is narrowed to; ``subject`` and ``external_id`` match exactly.
+
+    ``model`` is a name or an id, ``model_id`` an id.
+    """
 
     status: str | None = None
     model: str | None = None
@@ -50,6 +61,7 @@ class ListFilter:
     subject: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

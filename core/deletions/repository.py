@@ -217,6 +217,16 @@ class Requests:
             found[dataset_id].append(Coverage(record_id, frozenset(statuses)))
         return found
 
+    def erasures(self, dataset_id: str) -> Mapping[str, int]:
+        """How many of the data set's records are ``pending_erasure`` and ``erased``: requests cover all of those."""
+        covered = select(DeletionRecord.record_id).where(DeletionRecord.dataset_id == dataset_id)
+        statement = (
+            select(Record.state, func.count())
+            .where(Record.dataset_id == dataset_id, Record.record_id.in_(covered), Record.state != "active")
+            .group_by(Record.state)
+        )
+        return {str(state): int(count) for state, count in self._tx.execute(statement)}
+
     def searchable(self, workspace_id: str) -> Sequence[Dataset]:
         """Every data set of the workspace, whatever its status, by id."""
         return self._tx.scalars(select(Dataset).where(Dataset.workspace_id == workspace_id).order_by(Dataset.id)).all()
@@ -401,6 +411,9 @@ def _matching(workspace_id: str, wanted: ListFilter) -> Select[DeletionRequest]:
     if wanted.model is not None:
         named = and_(Model.id == DeletionTarget.model_id, or_(Model.name == wanted.model, Model.id == wanted.model))
         statement = statement.where(exists().where(DeletionTarget.request_id == row.id, named))
+    if wanted.model_id is not None:
+        mine = and_(DeletionTarget.request_id == row.id, DeletionTarget.model_id == wanted.model_id)
+        statement = statement.where(exists().where(mine))
     if wanted.subject is not None:
         same = and_(Record.dataset_id == DeletionRecord.dataset_id, Record.record_id == DeletionRecord.record_id)
         statement = statement.where(

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from core.access.sandboxes import is_sandbox
 from core.datasets.identities import identity_digest
 from core.datasets.repository import Datasets, RecordRef, Records
 from core.datasets.tables import Dataset
+from core.deletions import stand_ins
 from core.deletions.commands import SubmitDeletion
 from core.deletions.errors import (
     DatasetIndexing,
@@ -54,7 +56,9 @@ def find(tx: Session, *, workspace_id: str, command: SubmitDeletion, keyring: Ke
     model = Models(tx).by_name(workspace_id, command.model) if command.model is not None else None
     if model is not None and model.id not in Requests(tx).trained(model.dataset_id):
         raise NoVersion
-    datasets = _datasets(tx, workspace_id, command, model)
+    datasets = searched(tx, workspace_id, command, model)
+    if is_sandbox(workspace_id):
+        _introduce(tx, workspace_id, datasets, command, keyring)
     wanted = tuple(dict.fromkeys(command.record_ids))
     found = {dataset.id: _records(tx, dataset.id, wanted, command, keyring) for dataset in datasets}
     known = {record_id for records in found.values() for record_id in records}
@@ -65,7 +69,20 @@ def find(tx: Session, *, workspace_id: str, command: SubmitDeletion, keyring: Ke
     return tuple(part for part in parts if part is not None)
 
 
-def _datasets(tx: Session, workspace_id: str, command: SubmitDeletion, model: Model | None) -> Sequence[Dataset]:
+def _introduce(
+    tx: Session, workspace_id: str, datasets: Sequence[Dataset], command: SubmitDeletion, keyring: Keyring
+) -> None:
+    Requests(tx).serialise(workspace_id)
+    for dataset in datasets:
+        if dataset.name == stand_ins.DATASET:
+            stand_ins.introduce(tx, dataset.id, command, keyring)
+
+
+def searched(tx: Session, workspace_id: str, command: SubmitDeletion, model: Model | None = None) -> Sequence[Dataset]:
+    """The data sets to look into: the one that is named, the model's, or all that are ready.
+
+    Raises ``DatasetNotFound``, ``WrongDataset``, ``DatasetIndexing``, ``DatasetUnusable``.
+    """
     if model is None and command.dataset is None:
         return _usable(Requests(tx).searchable(workspace_id), named=False)
     named = Datasets(tx).by_name(workspace_id, command.dataset) if command.dataset is not None else None
@@ -96,12 +113,18 @@ def _records(
     if command.subject_ids:
         found += records.of_subjects(dataset_id, list(dict.fromkeys(command.subject_ids)))
     if command.identities:
-        digests = {
+        found += records.of_identities(dataset_id, digests_of(command, keyring))
+    return {record.record_id: record for record in found}
+
+
+def digests_of(command: SubmitDeletion, keyring: Keyring) -> Sequence[tuple[str, bytes]]:
+    """Types and keyed digests of the identities, each once."""
+    return sorted(
+        {
             (known.type, identity_digest(keyring, known.type, known.value, hashed=known.hashed))
             for known in command.identities
         }
-        found += records.of_identities(dataset_id, sorted(digests))
-    return {record.record_id: record for record in found}
+    )
 
 
 def _part(tx: Session, dataset_id: str, found: Mapping[str, RecordRef], model: Model | None) -> Part | None:

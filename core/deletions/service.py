@@ -8,18 +8,19 @@ from sqlalchemy.orm import Session
 from core.access import audit
 from core.datasets.repository import Records
 from core.deletions import progress, terms
-from core.deletions.commands import ItemResult, ListFilter, RequestView, SubmitDeletion
+from core.deletions.commands import ItemResult, ListFilter, LookupResult, RequestView, SubmitDeletion
 from core.deletions.deadlines import extended
 from core.deletions.errors import AlreadyExtended, DeadlineOver, ExternalIdTaken, NotExtendable
 from core.deletions.lifecycle import FINAL, IllegalMove, Status, advance_target
 from core.deletions.repository import Requests
-from core.deletions.selection import Part, check_size, find
+from core.deletions.selection import Part, check_size, digests_of, find, searched
 from core.deletions.tables import DeletionEvent, DeletionRequest, DeletionTarget
 from core.platform.clock import rfc3339
 from core.platform.errors import DomainError, IllegalTransition
 from core.platform.ids import new_id
 from core.platform.paging import Page, Slice
 from core.platform.secrets import Keyring
+from core.platform.tracing import traceparent
 from core.policies import service as policies
 from core.policies.body import Policy
 from core.policies.regulations import in_force
@@ -137,6 +138,25 @@ def get(tx: Session, *, workspace_id: str, request_id: str) -> RequestView:
     return view(tx, [Requests(tx).get_for(workspace_id, request_id)])[0]
 
 
+def look_up(
+    tx: Session, *, workspace_id: str, actor: str, wanted: SubmitDeletion, keyring: Keyring, max_ids: int, at: datetime
+) -> LookupResult:
+    """Whether there are records about the people, before a request is made of it; noted in the audit log.
+
+    The same statements run whether anybody is known or not, so that time tells little. Raises ``EmptySelection``,
+    ``TooManyIds``, ``DatasetIndexing``, ``DatasetUnusable``.
+    """
+    check_size(wanted, max_ids)
+    datasets = [dataset.id for dataset in searched(tx, workspace_id, wanted)]
+    counts = Records(tx).count(datasets, wanted.subject_ids, digests_of(wanted, keyring))
+    found = LookupResult(sum(counts.values()) - counts.get("erased", 0), counts.get("erased", 0))
+    audit.note(
+        tx, workspace_id=workspace_id, actor=actor, action="subject.looked_up", object_id=workspace_id,
+        details={"asked": len(wanted.subject_ids) + len(wanted.identities), "record_count": found.record_count}, at=at,
+    )  # fmt: skip
+    return found
+
+
 def timeline(tx: Session, *, workspace_id: str, request_id: str) -> Sequence[DeletionEvent]:
     """Everything that happened to the request, in order. Raises ``RequestNotFound``."""
     requests = Requests(tx)
@@ -219,6 +239,7 @@ def _opened(
         regulation=clock.regulation,
         received_at=clock.received_at,
         due_at=clock.due_at,
+        traceparent=traceparent(),
         created_at=at,
         updated_at=at,
     )

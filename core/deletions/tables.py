@@ -26,6 +26,13 @@ class DeletionRequest(Base):
         ),
         Index("ix_deletion_requests_list", "workspace_id", "created_at", "id"),
         Index("ix_deletion_requests_received", "workspace_id", "received_at", "id"),
+        Index("ix_deletion_requests_sandbox", "id", postgresql_where=text("starts_with(workspace_id, 'wst_')")),
+        Index(
+            "ix_deletion_requests_open",
+            "workspace_id",
+            "due_at",
+            postgresql_where=text("status in ('pending', 'in_progress', 'needs_review')"),
+        ),
         Index(
             "ix_deletion_requests_warn",
             "warn_next_at",
@@ -55,6 +62,8 @@ class DeletionRequest(Base):
     warned_until: Mapped[datetime | None]
     """Warnings about the deadline up to this moment have been sent."""
     warn_next_at: Mapped[datetime | None]
+    traceparent: Mapped[str | None]
+    """The span in which it was accepted, so that the run that serves it can be linked to it; null: not traced."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]

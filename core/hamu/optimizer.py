@@ -8,39 +8,25 @@
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 from torch.distributed import ProcessGroup
 
-from core.hamu.gram import Layout, add_combination, gram, lay_out
-from core.hamu.hardness import Hardness, StopRule, measure
+from core.hamu.gram import add_combination, gram, lay_out
+from core.hamu.hardness import StopRule
 from core.hamu.ledger import Assessment, Step
 from core.hamu.parallel import Exchange, Found, Pass, Share, alone, held_here, is_sharded
+from core.hamu.planning import Dials, Partition, Planner, Variant, by_block
 from core.hamu.quota import RULES, QuotaRule
 from core.hamu.rounding import Rounding
-from core.hamu.solve import Branch, Problem, Solver, ratio, solve
+from core.hamu.solve import Solver, solve
 
-Variant = Literal["q", "u"]
 Block = Literal["tensor", "layer", "model"]
 Closure = Callable[[], Tensor | Share]
 Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]]
-
-CLIP_EPSILON = 1e-6
-"""Added to a norm before it divides ``max_grad_norm``, as ``torch.nn.utils.clip_grad_norm_`` does."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Partition:
-    """How the T tensors that take part are stored and which of the L blocks each belongs to."""
-
-    layout: Layout
-    block_of: Tensor
-    """(T,) block of a tensor."""
-    members: Tensor | None
-    """(L, T) float64, 1 where a tensor belongs to a block; None when each is a block of its own."""
 
 
 @dataclass(slots=True)
@@ -52,7 +38,7 @@ class _Held:
     weights: list[Tensor]
     retain: list[Tensor | None]
     forget: list[Tensor | None]
-    partition: _Partition
+    partition: Partition
     found: Found
     applied: Step | None = None
     before: list[Tensor] | None = None
@@ -139,19 +125,21 @@ class HAMU(torch.optim.Optimizer):
         _require(len(self.param_groups) == 1, "HAMU takes one group of parameters")
         self._weights = weights
         self._block_names = _block_names(names, block)
-        self._variant: Variant = variant
-        self._quota_rule: QuotaRule = RULES[quota] if isinstance(quota, str) else quota
-        self._radius = radius
-        self._radius_scope = radius_scope
-        self._max_grad_norm = max_grad_norm
-        self._stop_rule: StopRule = stop_rule
-        self._stop_slack = stop_slack
-        self._on_infeasible = on_infeasible
-        self._fixed_quota = fixed_quota
+        self._planner = Planner(
+            variant=variant,
+            quota_rule=RULES[quota] if isinstance(quota, str) else quota,
+            radius=radius,
+            radius_scope=radius_scope,
+            max_grad_norm=max_grad_norm,
+            stop_rule=stop_rule,
+            stop_slack=stop_slack,
+            on_infeasible=on_infeasible,
+            fixed_quota=fixed_quota,
+            solver=solver,
+        )
         self._exact_retract = exact_retract
         self._inner = inner
         self._rounding: Rounding = rounding
-        self._solver = solver
         sharded = [is_sharded(weight) for weight in weights]
         _require(group is not None or not any(sharded), "sharded parameters need their group")
         _require(  # whole ones would be rounded by draws that depend on what else a rank holds
@@ -160,7 +148,7 @@ class HAMU(torch.optim.Optimizer):
         )
         self._exchange = None if group is None else Exchange(weights, group)
         self._held: _Held | None = None
-        self._partitions: dict[tuple[int, ...], _Partition] = {}
+        self._partitions: dict[tuple[int, ...], Partition] = {}
         self._serial = 0
 
     def assess(self, *, retain_loss: Closure | None, forget_loss: Closure | None) -> Assessment:
@@ -177,49 +165,23 @@ class HAMU(torch.optim.Optimizer):
         held = self._hold(self._pass(retain_loss), self._pass(forget_loss))
         parts = held.found.parts
         norms = parts[:, :2].sum(0).sqrt()
-        clips = self._clip(norms[0]), self._clip(norms[1])
+        clips = self._planner.clip(norms[0]), self._planner.clip(norms[1])
         self._held, self._serial = held, self._serial + 1
         return Assessment(
             retain_loss=held.found.retain_loss,
             forget_loss=held.found.forget_loss,
-            gram=_by_block(parts, held.partition),
+            gram=by_block(parts, held.partition),
             parts=parts,
             retain_clip=clips[0],
             forget_clip=clips[1],
-            hardness=self._measure(self._pose(parts, clips, held.partition)),
+            hardness=self._planner.measure(self._planner.pose(parts, clips, held.partition, self._dials), self._dials),
             serial=self._serial,
         )
 
     def plan(self, assessment: Assessment) -> Step:
         """The step that ``apply`` would take at the current rate and quota. The weights stay as they are."""
-        held = self._current(assessment)
-        clips = assessment.retain_clip, assessment.forget_clip
-        problem = self._pose(assessment.parts, clips, held.partition)
-        hardness = self._measure(problem)
-        solution = self._solver(problem)
-        rate = self._rate
-        along_forget, along_retain = (
-            (solution.along_constraint, solution.along_objective)
-            if self._variant == "q"
-            else (-solution.along_objective, -solution.along_constraint)
-        )
-        along_forget, along_retain = along_forget * clips[1] * rate, along_retain * clips[0] * rate
-        rr, ff, rf = assessment.parts.unbind(1)
-        squared = along_forget.square() * ff + 2 * along_forget * along_retain * rf + along_retain.square() * rr
-        return Step(
-            assessment=assessment,
-            hardness=hardness,
-            promised_forget_gain=(along_forget * ff + along_retain * rf).sum(),
-            predicted_retain_change=(along_forget * rf + along_retain * rr).sum(),
-            branch=solution.branch,
-            along_forget=along_forget,
-            along_retain=along_retain,
-            radius=problem.radius * rate,
-            quotas=problem.quota * rate,
-            update_norm=squared.clamp(min=0).sum().sqrt(),
-            stop_code=self._stop_code(assessment, hardness, problem, solution.branch),
-            rate=rate,
-        )
+        partition = self._current(assessment).partition
+        return self._planner.plan(assessment, partition, self._dials)
 
     @torch.no_grad()
     def apply(self, assessment: Assessment) -> Step:
@@ -273,9 +235,10 @@ class HAMU(torch.optim.Optimizer):
             weight.grad = None
 
     @property
-    def _rate(self) -> float | Tensor:
-        """η; 1 with a fixed radius, on which the learning rate has no influence."""
-        return 1.0 if self._radius is not None else self.param_groups[0]["lr"]
+    def _dials(self) -> Dials:
+        """What may change from step to step: η is 1 with a fixed radius, on which the rate has no influence."""
+        group = self.param_groups[0]
+        return Dials(1.0 if self._planner.radius is not None else group["lr"], group["quota_ratio"])
 
     def _pass(self, closure: Closure | None) -> Pass:
         """A closure's loss and gradients; ``.grad`` is handed over, not copied."""
@@ -318,63 +281,18 @@ class HAMU(torch.optim.Optimizer):
             else self._exchange.end(parts, retain, forget, chosen),
         )
 
-    def _partition(self, chosen: tuple[int, ...]) -> _Partition:
+    def _partition(self, chosen: tuple[int, ...]) -> Partition:
         layout = lay_out([held_here(self._weights[i]) for i in chosen])
         names = [self._block_names[i] for i in chosen]
         order = {name: index for index, name in enumerate(dict.fromkeys(names))}
         block_of = torch.tensor([order[name] for name in names])
         members = torch.arange(len(order))[:, None] == block_of[None, :]
         device = layout.devices[0]
-        return _Partition(
+        return Partition(
             layout=layout,
             block_of=block_of.to(device),
             members=None if len(order) == len(names) else members.to(device, torch.float64),
         )
-
-    def _clip(self, norm: Tensor) -> Tensor:
-        if self._max_grad_norm is None:
-            return torch.ones_like(norm)
-        return (self._max_grad_norm / (norm + CLIP_EPSILON)).clamp(max=1.0)
-
-    def _pose(self, parts: Tensor, clips: tuple[Tensor, Tensor], partition: _Partition) -> Problem:
-        """The problem of every block for a rate of 1, with clipped gradients: (a, b) = (r, f) or (-f, -r)."""
-        rr, ff, rf = parts.unbind(1)
-        rr, ff, rf = rr * clips[0] ** 2, ff * clips[1] ** 2, rf * clips[0] * clips[1]
-        pairs = torch.stack((rr, ff, rf) if self._variant == "q" else (ff, rr, rf), dim=1)
-        aa, bb, ab = _by_block(pairs, partition).unbind(1)
-        objective, nothing = aa.sqrt(), torch.zeros_like(aa)
-        radius = self._radii(objective)
-        free = Problem(objective, bb.sqrt(), ab, radius, nothing, pairs, partition.block_of)
-        return replace(free, quota=self._quota_rule(free) * self._total_quota(free))
-
-    def _radii(self, objective: Tensor) -> Tensor:
-        if self._radius is None:
-            return objective
-        if self._radius_scope == "block":
-            return torch.full_like(objective, self._radius)
-        return self._radius * ratio(objective, objective.square().sum().sqrt())
-
-    def _total_quota(self, problem: Problem) -> Tensor:
-        """Q/η: a share of S, or the fixed quota over the rate."""
-        if self._fixed_quota is None:
-            return problem.reach.sum() * self.param_groups[0]["quota_ratio"]
-        return problem.reach.new_full((), self._fixed_quota) / self._rate
-
-    def _measure(self, problem: Problem) -> Hardness:
-        return measure(problem, rate=self._rate, stop_rule=self._stop_rule, stop_slack=self._stop_slack)
-
-    def _stop_code(self, assessment: Assessment, hardness: Hardness, problem: Problem, branch: Tensor) -> Tensor:
-        """0-d index into ``STOP_REASONS``; the gravest reason wins."""
-        collateral = (hardness.stopping_margin < 0) & (self._stop_rule != "none")
-        wanted = self.param_groups[0]["quota_ratio"] if self._fixed_quota is None else self._fixed_quota
-        infeasible = (problem.quota.sum() == 0) & (wanted > 0)  # no block can gain anything
-        if self._on_infeasible == "stop":
-            infeasible = infeasible | (branch == Branch.INFEASIBLE).any()
-        device = hardness.S.device
-        numbers = (assessment.retain_loss, assessment.forget_loss, assessment.parts.sum())
-        finite = torch.stack([number.to(device, torch.float64) for number in numbers]).isfinite().all()
-        code = torch.where(infeasible, 2, torch.where(collateral, 1, 0))
-        return torch.where(finite, code, 3)
 
     def _current(self, assessment: Assessment) -> _Held:
         if self._held is None or assessment.serial != self._serial:
@@ -422,11 +340,6 @@ class HAMU(torch.optim.Optimizer):
         inner.step()
         for weight in weights:
             weight.grad = None
-
-
-def _by_block(parts: Tensor, partition: _Partition) -> Tensor:
-    """(L, 3) from (T, 3)."""
-    return parts if partition.members is None else partition.members @ parts
 
 
 def _named(params: Parameters) -> tuple[list[str], list[Tensor]]:

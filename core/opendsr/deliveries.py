@@ -8,6 +8,7 @@ from sqlalchemy import and_, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.opendsr.tables import OpenDsrAttempt, OpenDsrCallback, OpenDsrEvent, OpenDsrRequest
+from core.webhooks.claiming import Room
 from core.webhooks.sending import Answer
 
 _AT_ONCE = 1000
@@ -24,6 +25,16 @@ class DueCallback:
     body: bytes
     attempts: int
     legacy: bool
+
+    @property
+    def receiver(self) -> str:
+        """Whom it is for: the address, of whichever request."""
+        return self.url
+
+    @property
+    def suspect(self) -> bool:
+        """It has failed before."""
+        return self.attempts > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +78,8 @@ class Callbacks:
         )
         self._tx.flush()
 
-    def claim(
-        self, *, at: datetime, until: datetime, limit: int, each: int, without: Sequence[str]
-    ) -> Sequence[DueCallback]:
-        """Take up to ``limit`` due events, up to ``each`` of one URL and none of the URLs in ``without``.
+    def claim(self, room: Room, *, at: datetime, until: datetime) -> Sequence[DueCallback]:
+        """Take due events for which there is room, one of each URL before a second of any.
 
         Of each address of each request only the oldest pending event can be due, so that they arrive in order. They
         are due again at ``until``: a sender that dies in between repeats them.
@@ -84,12 +93,17 @@ class Callbacks:
         is_due = and_(event.status == "pending", event.next_attempt_at <= at, ~waits_for_another)
         place = func.row_number().over(partition_by=callback.url, order_by=event.next_attempt_at).label("place")
         ranked = (
-            select(event.id, event.next_attempt_at, place)
+            select(event.id, event.next_attempt_at, callback.url, place)
             .join(callback, callback.id == event.callback_id)
-            .where(is_due, callback.url.not_in(without))
+            .where(is_due, event.attempts > 0 if room.suspects else event.attempts == 0)
             .subquery()
         )
-        chosen = select(ranked.c.id).where(ranked.c.place <= each).order_by(ranked.c.next_attempt_at).limit(limit)
+        chosen = (
+            select(ranked.c.id)
+            .where(ranked.c.place <= room.left_for(ranked.c.url))
+            .order_by(ranked.c.place, ranked.c.next_attempt_at)
+            .limit(room.limit)
+        )
         query = (
             select(event, callback.url, OpenDsrRequest.legacy)
             .join(callback, callback.id == event.callback_id)

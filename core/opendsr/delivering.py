@@ -6,6 +6,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from core.opendsr.deliveries import Callbacks, DueCallback
+from core.opendsr.repository import SubjectRequests
 from core.opendsr.signing import Signer
 from core.platform.outbox import put_event
 from core.platform.settings import WebhookSettings
@@ -47,6 +48,6 @@ def _say_undelivered(tx: Session, due: DueCallback, outcome: str, at: datetime) 
         "status": row.status,
         "event_id": due.event_id,
         "outcome": outcome,
-        "sequence": due.id,
+        "sequence": SubjectRequests(tx).next_told(row.id),
     }
     put_event(tx, workspace_id=row.workspace_id, type="opendsr_request.callback_failed", data=data, at=at)

@@ -62,6 +62,6 @@ def _raise_alarm(tx: Session, row: OpenDsrRequest, found: Finer, profile: Profil
         "subject_request_id": row.subject_request_id,
         "status": row.status,
         "reason": found.reason,
-        "sequence": row.native_revision,
+        "sequence": SubjectRequests(tx).next_told(row.id),
     }
     put_event(tx, workspace_id=row.workspace_id, type="opendsr_request.needs_attention", data=data, at=at)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from core.access.sandboxes import is_sandbox
 from core.opendsr.identities import PAIRS
 from core.opendsr.parsing import REQUEST_TYPES
 from core.opendsr.profile import Profile
@@ -102,6 +103,7 @@ def _progress(row: OpenDsrRequest) -> dict[str, Any]:
 def _finer(row: OpenDsrRequest, native_ids: Sequence[str], profile: Profile) -> dict[str, Any]:
     evidence = f"{profile.public_url}/v1/deletion-requests/{native_ids[0]}" if row.status == "completed" else None
     return {
+        **({"test": True} if is_sandbox(row.workspace_id) else {}),
         "request_id": native_ids[0],
         "request_ids": list(native_ids),
         "state": row.state,

@@ -87,6 +87,12 @@ class SubjectRequests:
         codes = {native_id: str(detail.get("code", "failed")) for native_id, detail in errors.items()}
         return [Native(row.id, NativeStatus(row.status), row.status_detail, codes.get(row.id)) for row in rows]
 
+    def next_told(self, opendsr_id: str) -> int:
+        """The number of the next event that webhooks hear of the request."""
+        row = OpenDsrRequest
+        change = update(row).where(row.id == opendsr_id).values(told=row.told + 1).returning(row.told)
+        return self._tx.execute(change.execution_options(synchronize_session=False)).scalar_one()
+
     def native_revision(self, opendsr_id: str) -> int:
         """Sum of the revisions of the deletion requests that count; it changes with every change of one."""
         query = (

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from core.access import audit
+from core.access.sandboxes import is_sandbox
 from core.deletions import service as deletions
 from core.deletions.commands import SubmitDeletion
 from core.deletions.errors import NoVersion
@@ -34,7 +35,7 @@ from core.opendsr.tables import OpenDsrRequest
 from core.platform.errors import IllegalTransition, Problem
 from core.platform.ids import new_id
 from core.platform.secrets import Keyring
-from core.webhooks.service import LOG_KEPT_FOR
+from core.webhooks.messages import LOG_KEPT_FOR
 
 _PURPOSE: Final = "opendsr-request"
 
@@ -199,7 +200,7 @@ def _values(
         "expected_completion_time": terms.expected_completion(
             received=at, service_level=profile.service_level, term=term
         ),
-        "hold_until": at + profile.hold(wanted.hold_s),
+        "hold_until": at + profile.hold(wanted.hold_s, sandbox=is_sandbox(workspace_id)),
         "certificate_fingerprint": signer.fingerprint,
     }
 

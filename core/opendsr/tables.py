@@ -48,6 +48,8 @@ class OpenDsrRequest(Base):
     reason: Mapped[str | None]
     native_revision: Mapped[int] = mapped_column(server_default="0")
     """Sum of the revisions of its deletion requests when they were last looked at."""
+    told: Mapped[int] = mapped_column(server_default="0")
+    """Grows by one with each event for webhooks: their ``sequence``."""
     submitted_time: Mapped[datetime]
     """When the data subject asked, by the controller's word."""
     received_time: Mapped[datetime]

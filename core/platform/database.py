@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import DateTime, Engine, MetaData, create_engine, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Session
 
 NAMING = {
@@ -31,15 +32,24 @@ class Base(DeclarativeBase):
     }
 
 
-def open_engine(url: str, *, pool_size: int = 10) -> Engine:
-    """An engine on ``url`` (``postgresql://…``); connections are checked, so a restarted server is survived."""
+def open_engine(url: str, *, pool_size: int = 10, idle_limit_s: float | None = None) -> Engine:
+    """An engine on ``url`` (``postgresql://…``); connections are checked, so a restarted server is survived.
+
+    idle_limit_s: the server ends a transaction in which nothing has come from us for so long, and with it its locks. A
+    process that was stopped in the middle of one, or whose host is gone, then does not hold up the others.
+    """
     driver_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    given = str(make_url(driver_url).query.get("options", ""))
+    # Server side, so that the wait of a killed process for a lock ends, and with it the locks that it has.
+    options = f"{given} -c client_connection_check_interval=2s"
+    if idle_limit_s is not None:
+        options += f" -c idle_in_transaction_session_timeout={idle_limit_s:g}s"
     return create_engine(
         driver_url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 5, "application_name": "unlearn"},
+        connect_args={"connect_timeout": 5, "application_name": "unlearn", "options": options},
     )
 
 

@@ -3,10 +3,29 @@
 import os
 import time
 import uuid
+from datetime import datetime
 from typing import Literal
 
 Prefix = Literal[
-    "ws", "key", "ds", "up", "mdl", "mv", "del", "run", "hrd", "crt", "whe", "msg", "evt", "pol", "aud", "req", "dsr"
+    "ws",
+    "wst",
+    "key",
+    "ds",
+    "up",
+    "mdl",
+    "mv",
+    "del",
+    "run",
+    "hrd",
+    "crt",
+    "whe",
+    "rpl",
+    "msg",
+    "evt",
+    "pol",
+    "aud",
+    "req",
+    "dsr",
 ]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32, lower case: no i, l, o, u
@@ -24,6 +43,14 @@ def uuid7() -> uuid.UUID:
 
 def new_id(prefix: Prefix) -> str:
     """A fresh identifier, for example ``del_01k9…`` (prefix, underscore, 26 characters)."""
-    number = uuid7().int
+    return _written(prefix, uuid7().int)
+
+
+def first_id(prefix: Prefix, at: datetime) -> str:
+    """What every identifier made at ``at`` or later comes behind, and no earlier one."""
+    return _written(prefix, int(at.timestamp() * 1000) << 80)
+
+
+def _written(prefix: Prefix, number: int) -> str:
     digits = (_ALPHABET[(number >> shift) & 31] for shift in range(5 * (_LENGTH - 1), -1, -5))
     return f"{prefix}_{''.join(digits)}"

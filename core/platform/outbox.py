@@ -1,18 +1,21 @@
 """Messages written in the transaction that causes them, and sent afterwards by the relay.
 
 A row is either a ``task`` (ring a worker's doorbell by Celery task name) or an ``event`` (something happened that
-webhook receivers may hear of). Rows are sent at least once and in order of ``id`` where order matters to nobody.
+webhook receivers may hear of). Rows are sent at least once. Tasks are sent in no promised order; events about one thing
+are handed over in the order in which they happened, because its row was locked when they were written.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, func, select, text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.platform.database import Base
+
+_EVENTS_LOCK: Final = 0x756E6C6561726E  # any number that nothing else locks
 
 
 class OutboxRow(Base):
@@ -58,7 +61,12 @@ def put_event(tx: Session, *, workspace_id: str, type: str, data: dict[str, Any]
 
 
 def take_unsent(tx: Session, *, topic: Literal["task", "event"], limit: int) -> Sequence[OutboxMessage]:
-    """Lock up to ``limit`` unsent rows; other relays skip them until this transaction ends."""
+    """Lock up to ``limit`` unsent rows; other relays skip them until this transaction ends.
+
+    Events are taken by one relay at a time, so that they keep their order: for the others there are none meanwhile.
+    """
+    if topic == "event" and not tx.execute(select(func.pg_try_advisory_xact_lock(_EVENTS_LOCK))).scalar_one():
+        return []
     rows = tx.scalars(
         select(OutboxRow)
         .where(OutboxRow.sent_at.is_(None), OutboxRow.topic == topic)

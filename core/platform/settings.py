@@ -53,6 +53,29 @@ class ApiSettings(_Section):
     public_url: HttpUrl | None = Field(default=None, description="address callers use; unset: http://host:port")
     body_limit_bytes: int = 4 * 1024 * 1024
     max_ids_per_request: int = 10_000
+    require_idempotency_key: bool = Field(default=False, description="refuse creating POSTs without Idempotency-Key")
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(), description="addresses or networks whose X-Forwarded-For is believed"
+    )
+
+
+class LimitSettings(_Section):
+    """How many calls a minute one key may make; see ``docs/conventions.md``."""
+
+    url: SecretStr | None = Field(
+        default=None, description="redis://host:6379/0; unset: the broker's Redis, else memory of each web process"
+    )
+    reads: int = Field(default=6000, ge=0, description="GET a minute and key; 0: no limit, as in all of these")
+    writes: int = Field(default=3000, ge=0, description="everything else a minute and key")
+    polls: int = Field(default=12_000, ge=0, description="reads of one object's state a minute and key")
+    opendsr: int = Field(default=3000, ge=0, description="OpenDSR calls a minute and key; at least 600")
+    failures: int = Field(default=120, ge=0, description="credentials that are not valid, a minute and address")
+
+    @model_validator(mode="after")
+    def _enough_for_opendsr(self) -> Self:
+        if 0 < self.opendsr < 600:
+            raise ValueError("UNLEARN_LIMITS__OPENDSR must be at least 600, as the standard asks, or 0 for no limit")
+        return self
 
 
 class SourceSettings(_Section):
@@ -92,6 +115,7 @@ class WorkerSettings(_Section):
     max_attempts: int = Field(default=3, ge=1)
     checkpoint_every_s: float = Field(default=60.0, ge=0, description="a run is put away this often; 0: not by time")
     checkpoint_every_steps: int = Field(default=0, ge=0, description="and after this many steps; 0: not by steps")
+    metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Prometheus numbers; unset: none")
     work_dir: Path | None = Field(default=None, description="private scratch space; unset: the temporary folder")
 
     @model_validator(mode="after")
@@ -107,6 +131,7 @@ class LoopSettings(_Section):
     poll_s: float = Field(default=0.5, gt=0)
     sweep_s: float = Field(default=300.0, gt=0)
     orphan_age_s: float = Field(default=24 * 3600.0, gt=0, description="staged files without a row live this long")
+    metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Prometheus numbers; unset: none")
 
 
 class WebhookSettings(_Section):
@@ -118,6 +143,14 @@ class WebhookSettings(_Section):
     connect_timeout_s: float = 5.0
     allow_http: bool = Field(default=False, description="tests only")
     allow_networks: tuple[str, ...] = Field(default=(), description="private networks that may be called")
+    egress_addresses: tuple[str, ...] = Field(default=(), description="addresses it calls from, only published")
+
+
+class TracingSettings(_Section):
+    """OpenTelemetry."""
+
+    endpoint: HttpUrl | None = Field(default=None, description="http://collector:4318/v1/traces; unset: no traces")
+    share: float = Field(default=1.0, ge=0, le=1, description="of requests that come without a trace of their own")
 
 
 class OpenDsrSettings(_Section):
@@ -152,17 +185,20 @@ class Settings(BaseSettings):
     secret: SecretStr | None = Field(default=None, description="32 or more random characters; embedded: generated")
     commit: str | None = Field(default=None, description="git commit of this build, named in certificates")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics_host: str = Field(default="127.0.0.1", description="address of the metrics of loops and workers")
     log_json: bool | None = Field(default=None, description="unset: JSON unless on a terminal")
     database: DatabaseSettings = DatabaseSettings()
     broker: BrokerSettings = BrokerSettings()
     store: StoreSettings = StoreSettings()
     api: ApiSettings = ApiSettings()
+    limits: LimitSettings = LimitSettings()
     sources: SourceSettings = SourceSettings()
     datasets: DatasetSettings = DatasetSettings()
     uploads: UploadSettings = UploadSettings()
     worker: WorkerSettings = WorkerSettings()
     loops: LoopSettings = LoopSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    tracing: TracingSettings = TracingSettings()
     opendsr: OpenDsrSettings = OpenDsrSettings()
 
     @property

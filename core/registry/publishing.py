@@ -93,5 +93,5 @@ def _told(model: Model, version: ModelVersion) -> dict[str, Any]:
         "parent_version": version.parent_version,
         "state": version.state,
         "run_id": version.run_id,
-        "sequence": version.version,
+        "sequence": version.version + list(VersionState).index(VersionState(version.state)),  # grows with each state
     }

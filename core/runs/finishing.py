@@ -25,7 +25,7 @@ from core.registry.service import publish
 from core.runs.lifecycle import Mode, Status
 from core.runs.moves import move, tell
 from core.runs.planning import EXECUTE
-from core.runs.repository import Runs
+from core.runs.repository import REQUEUED, Runs
 from core.runs.tables import Run
 from core.runs.verdict import UNCHANGED, Decision, changed_nothing, rule, rule_assessment
 from core.unlearning.job import Failure, Outcome, StoredFile
@@ -103,7 +103,7 @@ def requeue(tx: Session, run: Run, detail: Mapping[str, Any], *, at: datetime) -
     run.stop_reason = run.hardness = run.metrics = run.verdict = None
     run.verdict_reasons, run.unmet_targets = [], []
     Runs(tx).keep_scores(run.id, ())
-    move(tx, run, Status.QUEUED, kind="requeued", detail=detail, at=at)
+    move(tx, run, Status.QUEUED, kind=REQUEUED, detail=detail, at=at)
     outbox.put_task(tx, EXECUTE, run.id)
 
 

@@ -95,7 +95,17 @@ def _plan(
     # Once more, of those that are locked: one that is being cancelled must not count towards the floor.
     if not isinstance(_decide(tx, waiting, request_ids, Rules.of(policy), now), Take):
         return None
-    forget = requests.forget_ids(waiting.model_id, request_ids)
+    return take(tx, waiting, request_ids, policy_name, policy, at)
+
+
+def take(
+    tx: Session, waiting: Waiting, request_ids: Sequence[str], policy_name: str, policy: Policy, at: datetime
+) -> Planned:
+    """Queue a run for these pending requests on a model, which are locked, or complete them when it has nothing left.
+
+    ``IntegrityError`` when the model has an active run already.
+    """
+    forget = Requests(tx).forget_ids(waiting.model_id, request_ids)
     if not forget:
         progress.complete_without_run(tx, model_id=waiting.model_id, request_ids=request_ids, at=at)
         return Planned(None, len(request_ids))

@@ -80,13 +80,20 @@ def prepare(
     sealed_key = rule.sealed_key(run) if rule else None
     publish_uri = uri(attempt_key(model.name, Versions(tx).highest(model.id) + 1, lease))
     job = replace(
-        job_of(tx, run, model, base, publish_uri=publish_uri, device=device, threads=threads),
+        _spared(job_of(tx, run, model, base, publish_uri=publish_uri, device=device, threads=threads), tx),
         processes=processes,
         checkpoints=rule.checkpointing(run.id, sealed_key, uri) if rule else None,
     )
     write_json(folder / JOB_FILE, job)
     selected = {"at": selected_at.isoformat(), **set_digests(folder / SELECTION_FILE)}
     return Prepared(job, base.version, counts, tuple(forget_ids), selected, sealed_key)
+
+
+def _spared(job: Job, tx: Session) -> Job:
+    """With half as many records at a time for each attempt that was killed: most likely the memory was full."""
+    for _ in range(Runs(tx).kills(job.run_id)):
+        job = job.halved()
+    return job
 
 
 def job_of(

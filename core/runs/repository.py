@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
+from core.access.sandboxes import in_sandbox
 from core.deletions import lifecycle as deletion_states
 from core.deletions.deadlines import NO_DEADLINE
 from core.deletions.tables import DeletionRecord, DeletionRequest, DeletionTarget
@@ -33,7 +34,10 @@ from core.registry.tables import Model, ModelVersion
 from core.runs.errors import RunNotFound
 from core.runs.lifecycle import ACTIVE, Mode, Status
 from core.runs.tables import Run, RunEvent, RunRecord, RunScore, RunStep
+from core.unlearning.job import KILLED
 
+REQUEUED = "requeued"
+"""Type of the event of a run that goes back to the queue; its ``code`` says why."""
 RESUMED = "resumed"
 """Type of the event of an attempt that goes on from a checkpoint: ``attempt``, and after which ``step``."""
 
@@ -61,6 +65,7 @@ class RunFilter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     mode: Mode = Mode.UNLEARN
+    model_id: str | None = None
 
 
 class Runs:
@@ -70,8 +75,13 @@ class Runs:
         self._tx = tx
 
     def waiting(self, *, limit: int) -> Sequence[Waiting]:
-        """Models with pending targets that are not held and no active run, the first deadline first."""
-        busy = exists().where(Run.model_id == DeletionTarget.model_id, Run.mode == Mode.UNLEARN, Run.status.in_(ACTIVE))
+        """Models with pending targets that are not held and no active run, the first deadline first; no sandbox's."""
+        busy = exists().where(
+            Run.model_id == DeletionTarget.model_id,
+            Run.mode == Mode.UNLEARN,
+            Run.status.in_(ACTIVE),
+            ~in_sandbox(Run.workspace_id),
+        )
         held = and_(DeletionRequest.hold_until.is_not(None), DeletionRequest.hold_until > func.now())
         oldest = func.min(DeletionRequest.created_at)
         due_at = func.min(func.coalesce(DeletionRequest.due_at, DeletionRequest.created_at + NO_DEADLINE))
@@ -83,6 +93,7 @@ class Runs:
                 DeletionRequest.status.in_(deletion_states.OPEN),
                 ~held,
                 ~busy,
+                ~in_sandbox(DeletionRequest.workspace_id),
             )
             .group_by(DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy)
             .order_by(due_at, oldest)
@@ -131,13 +142,17 @@ class Runs:
 
     def any_queued(self) -> bool:
         """Whether some run waits for a worker."""
-        return bool(self._tx.scalar(select(exists().where(Run.status == Status.QUEUED))))
+        waits = exists().where(Run.status == Status.QUEUED, ~in_sandbox(Run.workspace_id))
+        return bool(self._tx.scalar(select(waits)))
 
-    def next_queued(self, run_id: str | None) -> Run | None:
-        """Lock a queued run that nobody else is taking: the one named, or the first to be due."""
+    def next_queued(self, run_id: str | None, *, sandbox: bool = False) -> Run | None:
+        """Lock a queued run that nobody else is taking: the one named, or the first to be due.
+
+        Workers find no sandbox's run, and the sandbox no other.
+        """
         statement = (
             select(Run)
-            .where(Run.status == Status.QUEUED)
+            .where(Run.status == Status.QUEUED, in_sandbox(Run.workspace_id) == sandbox)
             .order_by(Run.due_at, Run.id)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -162,11 +177,17 @@ class Runs:
             raise LeaseLost(lease.row_id)
         return found
 
-    def next_expired(self) -> Run | None:
-        """Lock the run whose lease ended longest ago, if any; one that somebody is writing to is left out."""
+    def next_expired(self, *, sandbox: bool = False) -> Run | None:
+        """Lock the run whose lease ended longest ago, if any; one that somebody is writing to is left out.
+
+        In a sandbox that is a run that is to be moved on, or that somebody wants cancelled.
+        """
+        over = Run.lease_until < func.now()
+        if sandbox:
+            over = or_(over, Run.cancel_requested_at.is_not(None))
         statement = (
             select(Run)
-            .where(Run.lease_until.is_not(None), Run.lease_until < func.now())
+            .where(Run.lease_until.is_not(None), over, in_sandbox(Run.workspace_id) == sandbox)
             .order_by(Run.lease_until)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -175,18 +196,23 @@ class Runs:
         return self._tx.scalar(statement)
 
     def uncertified(self, *, limit: int) -> Sequence[str]:
-        """Runs that have ended with a result or a failure and have no certificate or report, longest waiting first."""
+        """Runs that have ended with a result or a failure and have no certificate or report, longest waiting first.
+
+        A sandbox's never get one.
+        """
         statement = (
             select(Run.id)
             .where(Run.mode == "unlearn", Run.status.in_(("succeeded", "failed")), Run.certified_at.is_(None))
+            .where(~in_sandbox(Run.workspace_id))
             .order_by(Run.finished_at)
             .limit(limit)
         )
         return self._tx.scalars(statement).all()
 
     def published_ids(self, workspace_id: str | None) -> Sequence[str]:
-        """Runs that have published a version, of one workspace or of all, in order of id."""
+        """Runs that have published a version, of one workspace or of all but sandboxes, in order of id."""
         statement = select(Run.id).where(Run.mode == "unlearn", Run.published_version.is_not(None))
+        statement = statement.where(~in_sandbox(Run.workspace_id))
         if workspace_id is not None:
             statement = statement.where(Run.workspace_id == workspace_id)
         return self._tx.scalars(statement.order_by(Run.id)).all()
@@ -283,6 +309,12 @@ class Runs:
         self._tx.add(event)
         self._tx.flush()
 
+    def kills(self, run_id: str) -> int:
+        """How many attempts ended because their computing process was killed, by the kernel most likely."""
+        code = RunEvent.detail["code"].as_string()
+        found = select(func.count()).where(RunEvent.run_id == run_id, RunEvent.type == REQUEUED, code == KILLED)
+        return int(self._tx.scalar(found) or 0)
+
     def resumed_step(self, run_id: str, attempt: int) -> int | None:
         """After which step that attempt went on from a checkpoint; None when it began at the beginning."""
         attempts = RunEvent.detail["attempt"].as_integer()
@@ -300,6 +332,13 @@ class Runs:
         """For each run the requests that it was planned for, as its first event keeps them."""
         first = self.first_details(run_ids)
         return {run_id: tuple(detail.get("deletion_request_ids", ())) for run_id, detail in first.items()}
+
+    def traceparents(self, run_id: str) -> Sequence[str]:
+        """The traces in which its requests were accepted, as far as those were traced."""
+        requests = select(DeletionTarget.request_id).where(DeletionTarget.run_id == run_id)
+        traced = DeletionRequest.traceparent.is_not(None) & DeletionRequest.id.in_(requests)
+        found = self._tx.scalars(select(DeletionRequest.traceparent).where(traced).order_by(DeletionRequest.id))
+        return [parent for parent in found if parent is not None]
 
     def first_details(self, run_ids: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
         """For each run what its first event says about how it came to be."""
@@ -349,6 +388,8 @@ def _matching(workspace_id: str, wanted: RunFilter) -> Select[Run]:
         statement = statement.where(Run.created_at > wanted.created_after)
     if wanted.created_before is not None:
         statement = statement.where(Run.created_at < wanted.created_before)
+    if wanted.model_id is not None:
+        statement = statement.where(Run.model_id == wanted.model_id)
     if wanted.model is not None:
         model = aliased(Model)
         named = and_(model.id == Run.model_id, or_(model.name == wanted.model, model.id == wanted.model))

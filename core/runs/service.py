@@ -39,13 +39,16 @@ class RunView:
     deletion_request_ids: tuple[str, ...]
 
 
-def claim(tx: Session, *, run_id: str | None, owner: str, ttl_s: float, at: datetime) -> Lease | None:
+def claim(
+    tx: Session, *, run_id: str | None, owner: str, ttl_s: float, at: datetime, sandbox: bool = False
+) -> Lease | None:
     """Take a queued run (the named one, or the oldest) for ``ttl_s`` seconds; None when there is none to be had.
 
-    Of any number of claimants one gets it. Each claim is a new attempt with a token of its own.
+    Of any number of claimants one gets it. Each claim is a new attempt with a token of its own. Runs of sandboxes are
+    taken with ``sandbox`` and by nobody else.
     """
     runs = Runs(tx)
-    run = runs.next_queued(run_id)
+    run = runs.next_queued(run_id, sandbox=sandbox)
     if run is None:
         return None
     run.attempt += 1
@@ -120,9 +123,13 @@ def reap_next(tx: Session, *, max_attempts: int, at: datetime) -> str | None:
     return run.id
 
 
-def release(tx: Session, *, lease: Lease, at: datetime) -> None:
-    """Hand a run back unfinished because the worker is shutting down. Raises ``LeaseLost``."""
-    finishing.requeue(tx, Runs(tx).held(lease), {"code": "worker_stopped"}, at=at)
+def release(tx: Session, *, lease: Lease, why: Mapping[str, Any], at: datetime) -> None:
+    """Hand a run back unfinished through no fault of its own, however often that was. Raises ``LeaseLost``.
+
+    ``why`` has a ``code``: the worker is shutting down, or has no room.
+    """
+    run = Runs(tx).held(lease)
+    finishing.requeue(tx, run, {**why, "attempt": run.attempt}, at=at)
 
 
 def cancel(tx: Session, *, workspace_id: str, run_id: str, actor: str, at: datetime) -> RunView:

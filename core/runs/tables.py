@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from core.platform.database import Base
 
+_OPEN = "('queued', 'preparing', 'assessing', 'unlearning', 'evaluating', 'publishing', 'needs_review')"
 _ACTIVE = "('queued', 'preparing', 'assessing', 'unlearning', 'evaluating', 'publishing')"
 
 
@@ -30,13 +31,16 @@ class Run(Base):
             name="verdict",
         ),
         Index(
-            "uq_runs_one_active_per_model",
+            "uq_runs_one_active_per_live_model",
             "model_id",
             unique=True,
-            postgresql_where=text(f"mode = 'unlearn' and status in {_ACTIVE}"),
+            postgresql_where=text(
+                f"mode = 'unlearn' and status in {_ACTIVE} and not starts_with(workspace_id, 'wst_')"
+            ),
         ),
         Index("ix_runs_queued", "due_at", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_runs_leased", "lease_until", postgresql_where=text("lease_until is not null")),
+        Index("ix_runs_open", "mode", "status", postgresql_where=text(f"status in {_OPEN}")),
         Index("ix_runs_list", "workspace_id", "created_at", "id"),
         Index(
             "ix_runs_uncertified",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from core.evaluation.scores import SetScores
 from core.hamu import Closure, Share
 from core.unlearning.batches import Batch, Example, ExampleSet, Family, RetainBatches
 from core.unlearning.failures import Cancelled
+from core.unlearning.memory import fitting, sparing
 from core.unlearning.models import LoadedModel
 from core.unlearning.ranks import Ranks
 
@@ -22,10 +24,15 @@ Weights = dict[str, Tensor]
 Values = Callable[[Tensor, slice], Tensor]
 """From losses of forget records, (records,) in nats, and their places in the set, to a value for each record."""
 
+T = TypeVar("T")
+
 
 @dataclass(slots=True)
 class Bench:
     """A loaded model and its sets. No more than ``micro_batch_size`` records go through the model at once.
+
+    When memory runs out in a pass over records, that pass is done again with half as many at a time, and so is all
+    that follows (``memory``). Raises ``NoMemory`` where one record is too much.
 
     Where several processes share a run, each goes through its own part of a set and of a minibatch.
     """
@@ -53,9 +60,7 @@ class Bench:
         found: list[SetScores] = []
         with torch.no_grad():
             for batch in self._shared_batches(examples):
-                scores = self.family.score(self.model.model, batch)
-                losses = scores.losses.double().cpu().numpy()
-                found.append(SetScores(losses, scores.correct.cpu().numpy(), scores.counted.cpu().numpy()))
+                found += self._each(batch, lambda part: self.family.score(self.model.model, part).on_host())
         self.check_cancelled()
         return SetScores.joined(self.ranks.gather(found))
 
@@ -64,13 +69,21 @@ class Bench:
         """Losses in nats of a few examples at hand, shape (examples,). Raises ``Cancelled``."""
         if self.cancelled():
             raise Cancelled
-        parts = [self.family.score(self.model.model, batch).losses for batch in self.batch(examples)]
+        parts = [
+            losses
+            for batch in self.batch(examples)
+            for losses in self._each(batch, lambda part: self.family.score(self.model.model, part).losses)
+        ]
         return torch.cat(parts).double().cpu().numpy() if parts else np.empty(0)
 
     @torch.no_grad()
     def observe(self, examples: ExampleSet) -> Observation:
         """The same with what lies behind the scores. Raises ``Cancelled`` after the forward pass at hand."""
-        found = [self.family.observe(self.model.model, batch) for batch in self._shared_batches(examples)]
+        found = [
+            observed
+            for batch in self._shared_batches(examples)
+            for observed in self._each(batch, lambda part: self.family.observe(self.model.model, part))
+        ]
         self.check_cancelled()
         return joined(self.ranks.gather(found))
 
@@ -118,13 +131,19 @@ class Bench:
 
     def minibatch_mean(self, batches: list[Batch], values: Callable[[Batch], Tensor]) -> Tensor:
         """Mean of ``values`` (one a record) over a minibatch, 0-d; gradients as in ``mean_loss``."""
+        return self._spared(lambda: self._minibatch_mean(batches, values))
+
+    def _minibatch_mean(self, batches: list[Batch], values: Callable[[Batch], Tensor]) -> Tensor:
         total, records = torch.zeros((), device=self.model.device), _records(batches)
-        for batch in batches:
+        for batch in fitting(batches, self.micro_batch_size):
             total += _accumulated(values(batch).sum() / records)
         return total
 
     def forget_pass(self, values: Values) -> tuple[Tensor, NDArray[np.float64]]:
         """Mean of ``values`` (0-d) and losses (n,) of the forget set; gradients as in ``mean_loss``."""
+        return self._spared(lambda: self._forget_pass(values))
+
+    def _forget_pass(self, values: Values) -> tuple[Tensor, NDArray[np.float64]]:
         losses: list[Tensor] = []
 
         def scored(batch: Batch, where: slice) -> Tensor:
@@ -132,11 +151,14 @@ class Bench:
             losses.append(found.detach())
             return values(found, where)
 
-        total = self.forget_mean(scored)
+        total = self._forget_mean(scored)
         return total, torch.cat(losses).double().cpu().numpy() if losses else np.empty(0)
 
     def forget_mean(self, values: Callable[[Batch, slice], Tensor]) -> Tensor:
         """Mean of ``values`` (one a record) over the forget set, 0-d; gradients as in ``mean_loss``."""
+        return self._spared(lambda: self._forget_mean(values))
+
+    def _forget_mean(self, values: Callable[[Batch, slice], Tensor]) -> Tensor:
         total, records = torch.zeros((), device=self.model.device), len(self._own(self.forget))
         for where, batch in self._forget_batches():
             total += _accumulated(values(batch, where).sum() / records)
@@ -147,6 +169,25 @@ class Bench:
         for chunk in self._own(self.forget).chunks(self.micro_batch_size):
             yield slice(start, start + len(chunk)), self._collate(chunk)
             start += len(chunk)
+
+    def _each(self, batch: Batch, work: Callable[[Batch], T]) -> list[T]:
+        """``work`` of the batch, or of its parts where it is too large; without gradients."""
+        return self._spared(lambda: [work(part) for part in fitting([batch], self.micro_batch_size)])
+
+    def _spared(self, work: Callable[[], T]) -> T:
+        """``work`` with as many records at a time as memory allows; ``.grad`` was empty before it."""
+
+        def sized(size: int) -> T:
+            self.micro_batch_size = size
+            return work()
+
+        found, self.micro_batch_size = sparing(sized, self.micro_batch_size, self._drop_gradients)
+        return found
+
+    def _drop_gradients(self) -> None:
+        if torch.is_grad_enabled():
+            for weight in self.model.trainable.values():
+                weight.grad = None
 
     def copy_weights(self) -> Weights:
         """What the trained weights and the buffers are now."""

@@ -13,7 +13,7 @@ from core.unlearning.failures import Cancelled
 from core.unlearning.guard import Baseline, Guard
 from core.unlearning.job import Parameters, StopReason
 from core.unlearning.ledger import Row
-from core.unlearning.objective import ForgetObjective
+from core.unlearning.objective import ForgetObjective, standing
 from core.unlearning.seed import random_state, restore_random_state
 from core.unlearning.targets import Standing, forget_loss, membership
 
@@ -57,12 +57,14 @@ class Course(ABC):
     def run(self, report: Callable[[Row], None], checkpoint: Callable[[], None] = lambda: None) -> Run:
         """Step until something ends the run; ``report`` gets each row. The weights end within the retain budget.
 
-        ``checkpoint`` is called after each step that is not the last; what ``state`` gives then can be gone on from.
+        ``checkpoint`` is called after each step that is not the last, and when the run is cancelled; what ``state``
+        gives then can be gone on from.
         """
         try:
             reason = self._steps(report, checkpoint)
             rolled_back = not self._settle(reason)
-        except Cancelled:
+        except Cancelled:  # which comes between two steps only
+            checkpoint()
             reason, rolled_back = "cancelled", False
         self._release()
         self._retain = iter(())  # nobody reads ahead any more
@@ -162,8 +164,7 @@ class Course(ABC):
             return None
         return "target_reached" if self._at_target() else "targets_unmet"
 
-    def _objective(self) -> ForgetObjective:
-        """Targets follow the holdout, whose losses move a little with the model; ranks are those before the run."""
-        return ForgetObjective.matched(
-            self._baseline.forget.losses, self._guard.stranger_losses, self._bench.model.device
-        )
+    def _objective(self, device: torch.device | None = None) -> ForgetObjective:
+        """Targets follow the holdout, whose losses move a little with the model, and the ranks of the forget set."""
+        ranks = standing(self._baseline.forget.losses, self._losses)
+        return ForgetObjective.matched(ranks, self._guard.stranger_losses, device)

@@ -107,7 +107,11 @@ def assess(bench: Bench, baseline: Baseline, parameters: Parameters, *, scoring_
     )
     firsts = [sample.first for sample in samples]
     way = way_to_target(baseline, parameters)
-    kept = Kept(baseline.retain.loss, len(bench.forget) / bench.retain_batches.records)
+    kept = Kept(
+        loss=baseline.retain.loss,
+        forgotten=len(bench.forget) / bench.retain_batches.records,
+        noise=float(baseline.retain.losses.std()) / math.sqrt(parameters.batch_size),
+    )
     guessed = forecast(firsts, way, cost, parameters, kept=kept)
     return _block(samples, list(bench.model.trainable), parameters) | {"forecast": finite_only(guessed)}
 

@@ -16,12 +16,18 @@ from core.unlearning.peers import PEERS
 
 JOB_FILE = "job.json"
 OUTCOME_FILE = "outcome.json"
+PUT_AWAY_FILE = "put-away"
+"""While it is there, a child that is told to stop first puts the run away, so that another attempt can go on."""
 SELECTION_FILE = "selection.parquet"
 """Columns: ``set`` (forget | retain | holdout | earlier), ``record_id``, ``file`` (index into ``DatasetSource.files``),
 ``row`` (0-based row in that file), ``run_id``. Sorted by set, file, row. ``earlier``: a sample of records that runs
 before this one forgot and that may still be read, to be measured only; their ``run_id`` is the run that forgot them,
 null in the other sets."""
 
+KILLED: Final = "killed"
+"""Code of the failure of a computing process that was killed: the kernel does so when the host's memory is full."""
+NO_ROOM: Final = ("disk_full", "store_full")
+"""Codes of failures for want of room: of the worker's disk, of the object store. Not the run's fault."""
 HAMU_Q: Final = "hamu-q"
 METHODS: Final = (HAMU_Q, *PEERS)
 PANELS: Final = ("full", "basic")

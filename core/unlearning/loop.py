@@ -18,7 +18,7 @@ from core.unlearning.batches import Batch
 from core.unlearning.bench import Bench
 from core.unlearning.checkpoint import State
 from core.unlearning.course import Course
-from core.unlearning.dials import LEAST_QUOTA, REGION, usable_quota
+from core.unlearning.dials import LEAST_QUOTA, REGION, RETAIN_DRIFT, usable_quota
 from core.unlearning.guard import Baseline
 from core.unlearning.hardness import make_optimizer
 from core.unlearning.job import Parameters, StopReason
@@ -28,8 +28,8 @@ from core.unlearning.objective import ForgetObjective
 _CEILING = 1.1
 """No step is kept that lifts the forget loss above this multiple of the yardstick."""
 
-_RETAIN_DRIFT = 0.05
-"""Retain loss may rise by this share of the way from forget loss to yardstick before it is repaired."""
+_REPAIR_BATCHES = 4
+"""Retain minibatches of a step while a budget is exceeded."""
 
 _MISSES_BEFORE_GIVING_UP = 8
 
@@ -59,8 +59,8 @@ class Unlearning(Course):
 
     def _step(self) -> tuple[Row | None, StopReason | None]:
         started = time.perf_counter()
-        batch = self._minibatch()
-        objective = self._objective()
+        batch = self._batch()
+        objective = self._objective(self._bench.model.device)
         assessment = self._assess(batch, objective)
         if not bool(torch.isfinite(assessment.retain_loss + assessment.forget_loss)):
             return None, "non_finite"
@@ -84,12 +84,23 @@ class Unlearning(Course):
     def _assess(self, batch: list[Batch], objective: ForgetObjective) -> Assessment:
         return self._optimizer.assess(**self._bench.goals(batch, objective.values))
 
+    def _batch(self) -> list[Batch]:
+        """A minibatch; several as one while a budget is exceeded, since what was harmed lies in few of them."""
+        return [part for _ in range(1 if self._guard.unharmed else _REPAIR_BATCHES) for part in self._minibatch()]
+
     def _kind(self, retain_loss: float) -> Kind:
-        """Repair when the retain set has suffered; after that forgetting goes on."""
+        """Repair while the retain budget is exceeded, and every other step while retain loss or holdout suffer.
+
+        What a repair keeps of the forget objective bounds its length, so waiting for these to come back could take
+        all the steps that there are.
+        """
+        if not self._guard.within_budget:
+            return "repair"
         before = self._baseline.retain.loss
         way = (self._guard.yardstick or before) - self._baseline.forget.loss
-        allowed = before + _RETAIN_DRIFT * way
-        return "repair" if not self._guard.unharmed or retain_loss > allowed else "forget"
+        suffering = retain_loss > before + RETAIN_DRIFT * way or not self._guard.unharmed
+        repaired = bool(self.rows) and self.rows[-1]["kind"] == "repair"
+        return "repair" if suffering and not repaired else "forget"
 
     def _set_dials(self, kind: Kind, assessment: Assessment) -> None:
         """Quota below what is free of retain cost; a rate whose promise does not leap over the target."""

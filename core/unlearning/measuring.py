@@ -30,7 +30,7 @@ from core.evaluation.specificity import specificity
 from core.evaluation.statistics import difference_of_means
 from core.evaluation.true_positive_rate import attack_tpr
 from core.evaluation.worst_class_drop import worst_class_drop
-from core.unlearning.objective import matched_targets, surprise
+from core.unlearning.objective import ForgetObjective, matched_targets, standing, surprise, value_of
 from core.unlearning.observing import Look
 
 Measurements = dict[str, Estimate]
@@ -76,8 +76,14 @@ def _changed(before: Look, after: Look, facts: Facts) -> Measurements:
     }
     if facts.owed is None:
         return found
-    gained = float((surprises(are) - surprises(were)).mean())
+    strangers = _scaled(_strangers(before, after, facts.matching))
+    gained = _objective(are, strangers) - _objective(were, strangers)
     return found | {"promise_kept": Estimate.exact(gained / facts.owed if facts.owed > 0 else math.nan)}
+
+
+def _objective(losses: NDArray[np.floating], strangers: NDArray[np.floating]) -> float:
+    """The forget objective of a set with these losses, at the targets that it would have now."""
+    return value_of(ForgetObjective.matched(losses, strangers), losses)
 
 
 def _gap_closed(before: Look, after: Look, facts: Facts) -> Estimate:
@@ -105,18 +111,25 @@ _GAP_DRAWS = 200
 
 
 def targets(before: Look, after: Look, matching: Matching) -> Scores | None:
-    """The loss in nats that each forget record should have, by the matched holdout; None without one."""
-    return _targets(before.forget.scores.losses, _strangers(before, after, matching))
+    """The loss in nats that each forget record should have, ranked as the run ranks them; None without a holdout."""
+    ranks = standing(before.forget.scores.losses, after.forget.scores.losses)
+    return _targets(ranks, _strangers(before, after, matching))
 
 
 def _targets(forget: NDArray[np.floating], strangers: NDArray[np.floating]) -> Scores | None:
-    """Strangers' losses now, scaled to have the yardstick as their mean, matched by rank to losses of the forget set.
+    """``_scaled`` strangers matched by rank to losses of the forget set; None when they have no yardstick."""
+    goals = _scaled(strangers)
+    return matched_targets(forget, goals) if len(goals) else None
 
-    strangers: (m, 2), before and now. None when they have no yardstick.
+
+def _scaled(strangers: NDArray[np.floating]) -> Scores:
+    """Strangers' losses now, scaled to have the yardstick as their mean, (m,); none when they have no yardstick.
+
+    strangers: (m, 2), before and now.
     """
     were, are = strangers.mean(axis=0) if len(strangers) else (math.nan, math.nan)
     goal = math.sqrt(were * are) if math.isfinite(were * are) and were * are > 0 else None
-    return None if goal is None else matched_targets(forget, strangers[:, 1] * (goal / are))
+    return np.empty(0) if goal is None else np.multiply(strangers[:, 1], goal / are, dtype=np.float64)
 
 
 def _strangers(before: Look, after: Look, matching: Matching) -> NDArray[np.floating]:

@@ -15,6 +15,7 @@ from core.unlearning.course import Course
 from core.unlearning.guard import Baseline
 from core.unlearning.job import Parameters, StopReason
 from core.unlearning.ledger import Row, peer_row
+from core.unlearning.objective import value_of
 from core.unlearning.peer import Sides, peer_module
 
 _LEAST_NORM = 1e-12
@@ -73,6 +74,7 @@ class PeerCourse(Course):
             retain_loss = float(self._bench.mean_loss(batch))
         if not math.isfinite(retain_loss + float(self._losses.mean())):
             return None, "non_finite"
+        objective = self._objective()  # on the host, where the losses are
         before, moved = self._losses, self._descend(self._peer.gradients(batch))
         self._losses = self._forget_losses()
         with torch.no_grad():
@@ -83,7 +85,7 @@ class PeerCourse(Course):
             forget_loss_after=float(self._losses.mean()),
             retain_loss=retain_loss,
             retain_loss_after=retain_loss_after,
-            gain=self._gain(before),
+            gain=value_of(objective, self._losses) - value_of(objective, before),
             yardstick=self._guard.yardstick,
             learning_rate=self._optimizer.param_groups[0]["lr"],
             update_norm=moved,
@@ -109,13 +111,3 @@ class PeerCourse(Course):
     @torch.no_grad()
     def _forget_losses(self) -> NDArray[np.float64]:
         return self._bench.forget_pass(lambda losses, _: losses)[1]
-
-    def _gain(self, before: NDArray[np.floating]) -> float:
-        """Rise of HAMU's forget objective, which is what its ledger counts in."""
-        objective = self._objective()
-        device = self._bench.model.device
-        values = [
-            objective.values(torch.tensor(losses, dtype=torch.float32, device=device), slice(None)).mean()
-            for losses in (before, self._losses)
-        ]
-        return float(values[1] - values[0])

@@ -60,13 +60,16 @@ class Resuming:
 def identity(job: Job, selection: Selection) -> str:
     """A digest of all that a run's numbers follow from: weights, records, sets, parameters, code and torch's version.
 
-    A run goes on from a checkpoint only if this is the same. Where it is computed (device, threads) has no part in it.
+    A run goes on from a checkpoint only if this is the same. Where it is computed (device, threads) has no part in it,
+    nor how many records go through the model at once: for want of memory the next attempt may take fewer.
     """
+    parameters = dataclasses.asdict(job.parameters)
+    del parameters["micro_batch_size"]
     told = {
         "model": [[file.path, file.sha256] for file in job.model_files],
         "dataset": dataclasses.asdict(job.dataset),
         "task": job.task,
-        "parameters": dataclasses.asdict(job.parameters),
+        "parameters": parameters,
         "torch": torch.__version__,
     }
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())

@@ -21,6 +21,7 @@ from core.unlearning.guard import Baseline
 from core.unlearning.job import HAMU_Q, Job, Outcome, Progress
 from core.unlearning.ledger import Row
 from core.unlearning.loop import Unlearning
+from core.unlearning.memory import is_out_of_memory
 from core.unlearning.panel import Panel
 from core.unlearning.peer_course import PeerCourse
 from core.unlearning.preparing import prepare
@@ -76,8 +77,9 @@ def run_job(
 
     dataset_files: local copies of ``job.dataset.files``, in their order. The outcome has no ``staged`` files. Every
     known failure is in the outcome; a cancelled run ends with ``stop_reason="cancelled"`` and writes nothing. When
-    memory runs out the job is tried once more with half as many records at a time. With ``checkpoints`` the run goes
-    on from the newest of this job, reporting the steps behind it once more, and is put away on its own way.
+    memory runs out in a pass over records, that pass is done with fewer at a time; when it runs out elsewhere, the job
+    is tried once more with half as many. With ``checkpoints`` the run goes on from the newest of this job, reporting
+    the steps behind it once more, and is put away on its own way.
 
     With ``ranks`` this process does its part of the job; all of them give the same arguments, and only what the first
     one returns and writes counts. When memory runs out on one of them, nothing is tried again here.
@@ -87,7 +89,7 @@ def run_job(
     try:
         try:
             return _run(job, folders, line)
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, OSError) as error:
             if not is_out_of_memory(error) or line.ranks.size > 1:
                 raise
         gc.collect()
@@ -96,7 +98,7 @@ def run_job(
         return Outcome(stop_reason="cancelled")
     except UnlearningError as error:
         return Outcome(failure=error.as_failure())
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         return Outcome(failure=_NO_MEMORY.as_failure())
@@ -108,11 +110,6 @@ _NO_MEMORY = UnlearningError(
     "lower micro_batch_size or use a device with more memory.",
     retryable=True,
 )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that the device or the host has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
@@ -156,6 +153,7 @@ def _run(job: Job, folders: _Folders, line: _Line) -> Outcome:
         bench.model.save(folders.output)
     return replace(
         outcome,
+        worker={**outcome.worker, "micro_batch_size": min(bench.micro_batch_size, panel.bench.micro_batch_size)},
         stop_reason=run.stop_reason,
         hardness=measured | {"branches": hardness.branch_shares([row for row in run.rows if row["accepted"]])},
         metrics=evidence.metrics,

@@ -54,15 +54,19 @@ def forget_loss(losses: NDArray[np.floating], goal: float | None, parameters: Pa
     return Standing("forget_loss_ratio", ratio, at_least=parameters.forget_target_ratio)
 
 
-def membership(forget: NDArray[np.floating], holdout: NDArray[np.floating], parameters: Parameters) -> Standing:
-    """AUC of the loss attack, around 0.5 in both directions. Losses in nats, (n,) and (m,).
+def auc_tolerance(forget: int, holdout: int, parameters: Parameters) -> float:
+    """How far from 0.5 the AUC of so many records may be.
 
-    The tolerance is never below what chance would make of two samples of strangers in 19 of 20 cases: 1.96 standard
-    errors √((n + m + 1) / 12nm), of the Mann-Whitney statistic (1947).
+    It is never below what chance would make of two samples of strangers in 19 of 20 cases: 1.96 standard errors
+    √((n + m + 1) / 12nm), of the Mann-Whitney statistic (1947).
     """
-    n, m = len(forget), len(holdout)
-    chance = 1.96 * math.sqrt((n + m + 1) / (12 * n * m)) if n and m else 0.0
-    width = max(parameters.membership_auc_tolerance, chance)
+    chance = 1.96 * math.sqrt((forget + holdout + 1) / (12 * forget * holdout)) if forget and holdout else 0.0
+    return max(parameters.membership_auc_tolerance, chance)
+
+
+def membership(forget: NDArray[np.floating], holdout: NDArray[np.floating], parameters: Parameters) -> Standing:
+    """AUC of the loss attack, around 0.5 in both directions. Losses in nats, (n,) and (m,)."""
+    width = auc_tolerance(len(forget), len(holdout), parameters)
     return Standing("membership_auc", membership_auc(forget, holdout), at_least=0.5 - width, at_most=0.5 + width)
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from sqlalchemy.orm import Session
 
 from core.access.principal import Principal
+from core.access.sandboxes import SUFFIX
 from core.platform.errors import InvalidInput, Problem
 from core.platform.objects import ForeignUri, ObjectStore, StoreRefused, relative_path
 from core.unlearning.job import StoredFile
@@ -98,7 +99,7 @@ def allowed(uri: str, *, store_root: str, roots: Sequence[str], workspace: str) 
     """The URI in its canonical form. Raises ``SourceNotAllowed`` unless it lies under a root of this workspace.
 
     ``{workspace}`` in a root stands for the workspace's name. The service's own store is never a source: it holds
-    everybody's files.
+    everybody's files. A sandbox reads nothing from roots that all workspaces share.
     """
     wanted = _canonical(uri)
     scheme = store_root.partition(":")[0]
@@ -108,7 +109,8 @@ def allowed(uri: str, *, store_root: str, roots: Sequence[str], workspace: str) 
     own = _canonical(store_root)
     if folder.startswith(own) or own.startswith(folder):
         raise _not_allowed("The service's own object store is not a source; upload the files instead.")
-    places = [_root(root, workspace) for root in roots]
+    is_sandbox = workspace.endswith(SUFFIX)
+    places = [_root(root, workspace) for root in roots if "{workspace}" in root or not is_sandbox]
     if not any(folder.startswith(place) for place in places):
         where = f"only {' and '.join(places)} may be named" if places else "the operator has opened none; use an upload"
         raise _not_allowed(f"The source lies outside the places that are open to this workspace: {where}.")

@@ -16,6 +16,11 @@ _SHARE: Final = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 _NUMBER_OR_NULL: Final = {"type": ["integer", "null"]}
 _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
+_TRUNCATED: Final = {
+    "type": "object",
+    "description": "only there when something was left out: lists that were cut, with their whole length",
+    "additionalProperties": _NUMBER_OR_NULL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class EventType:
 
     def data_schema(self) -> dict[str, Any]:
         """JSON Schema of ``data``."""
-        properties = {**self.required, **self.optional}
+        properties = {**self.required, **self.optional, "truncated": _TRUNCATED}
         return {"type": "object", "properties": properties, "required": sorted(self.required)}
 
     def message_schema(self) -> dict[str, Any]:
@@ -41,7 +46,7 @@ class EventType:
             "type": {"const": self.type},
             "timestamp": {**_TIME, "description": "when it happened"},
             "api_version": {"const": API_VERSION},
-            "test": {"type": "boolean", "description": "true when nothing has happened and this is only a test"},
+            "test": {"type": "boolean", "description": "true when it was sent on request, or happened in test mode"},
             "data": self.data_schema(),
         }
         return {"type": "object", "properties": properties, "required": sorted(properties)}
@@ -129,9 +134,15 @@ def _of_version(name: str, happened: str, state: str) -> EventType:
         f"model_version.{name}",
         f"A model version {happened}",
         "Fetch the version for its files and digests.",
-        {"id": _TEXT, "model": _TEXT, "version": _COUNT},
-        {"parent_version": _NUMBER_OR_NULL, "run_id": _TEXT_OR_NULL, "state": _TEXT, "sequence": _COUNT, "url": _TEXT},
-        {"id": "mv_01k9d3v6m2q8r4t6w8y0a2c4e6", "model": "digits-classifier", "version": 2, "state": state},
+        {"id": _TEXT, "model": _TEXT, "version": _COUNT, "sequence": _COUNT},
+        {"parent_version": _NUMBER_OR_NULL, "run_id": _TEXT_OR_NULL, "state": _TEXT, "url": _TEXT},
+        {
+            "id": "mv_01k9d3v6m2q8r4t6w8y0a2c4e6",
+            "model": "digits-classifier",
+            "version": 2,
+            "state": state,
+            "sequence": 2 if state == "active" else 3,
+        },
     )
 
 
@@ -140,14 +151,21 @@ def _of_evidence(kind: str, description: str, verdict: str) -> EventType:
         f"{kind}.issued",
         f"A {kind} was issued",
         description,
-        {"id": _TEXT, "run_id": _TEXT, "model": _TEXT},
+        {"id": _TEXT, "run_id": _TEXT, "model": _TEXT, "sequence": _COUNT},
         {
             "published_version": _NUMBER_OR_NULL,
             "verdict": _TEXT_OR_NULL,
             "deletion_request_ids": _TEXTS,
             "url": _TEXT,
         },
-        {"id": _CERTIFICATE, "run_id": _RUN, "model": "digits-classifier", "published_version": 2, "verdict": verdict},
+        {
+            "id": _CERTIFICATE,
+            "run_id": _RUN,
+            "model": "digits-classifier",
+            "published_version": 2,
+            "verdict": verdict,
+            "sequence": 1,
+        },
     )
 
 
@@ -211,10 +229,11 @@ CATALOGUE: Final = (
     EventType(
         "webhook_endpoint.disabled",
         "Another webhook endpoint was disabled",
-        "It answered 410. Messages that waited for it were discarded; enable it again with PATCH.",
-        {"id": _TEXT, "reason": _TEXT},
+        "It answered 410 (`gone`), or did nothing but fail for five days (`failing`). Messages that waited for it were "
+        "discarded; enable it again with PATCH, and have them sent by a replay.",
+        {"id": _TEXT, "reason": {"enum": ["gone", "failing"]}, "sequence": _COUNT},
         {},
-        {"id": "whe_01k9d3v6m2q8r4t6w8y0a2c4e6", "reason": "gone"},
+        {"id": "whe_01k9d3v6m2q8r4t6w8y0a2c4e6", "reason": "gone", "sequence": 4},
     ),
     EventType("ping", "A test", "Sent on request only.", {}, {}, {}),
 )

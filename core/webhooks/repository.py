@@ -1,40 +1,15 @@
-"""All SQL about webhook endpoints, messages, deliveries and attempts."""
+"""All SQL about webhook endpoints, messages and replays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import and_, delete, func, select, tuple_, update
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.platform.paging import Page, Slice, keyset, page_of
-from core.webhooks.tables import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookMessage
-
-_AT_ONCE: Final = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A delivery that has been claimed, with what is needed to send it."""
-
-    message_id: str
-    endpoint_id: str
-    attempts: int
-    url: str
-    body: bytes
-    sealed_secret: bytes
-    sealed_previous_secret: bytes | None
-    previous_secret_until: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A delivery with its message and the attempts so far."""
-
-    row: WebhookDelivery
-    message: WebhookMessage
-    attempts: tuple[WebhookAttempt, ...]
+from core.webhooks.tables import WebhookEndpoint, WebhookMessage, WebhookOldKey, WebhookReplay
 
 
 class Endpoints:
@@ -57,7 +32,8 @@ class Endpoints:
             WebhookEndpoint.workspace_id == workspace_id,
             WebhookEndpoint.deleted_at.is_(None),
         )
-        return self._tx.scalar(query.with_for_update() if lock else query)
+        query = query.with_for_update().execution_options(populate_existing=True) if lock else query
+        return self._tx.scalar(query)
 
     def locked(self, endpoint_id: str) -> WebhookEndpoint | None:
         """The endpoint of any workspace, read afresh and locked."""
@@ -81,177 +57,179 @@ class Endpoints:
         )
         return self._tx.scalars(query).all()
 
+    def note_success(self, endpoint_id: str) -> None:
+        """It answers: writes nothing where that was known."""
+        endpoint = WebhookEndpoint
+        change = (
+            update(endpoint)
+            .where(endpoint.id == endpoint_id, or_(~endpoint.healthy, endpoint.failing_since.is_not(None)))
+            .values(healthy=True, failing_since=None)
+        )
+        self._tx.execute(change.execution_options(synchronize_session=False))
 
-class Deliveries:
-    """Messages on their way to endpoints."""
+    def note_failure(
+        self, endpoint_id: str, *, at: datetime, ours: bool, paused_until: datetime | None
+    ) -> datetime | None:
+        """It failed, or we did; says since when nothing but its own failures is known. A pause only grows."""
+        endpoint = WebhookEndpoint
+        since = None if ours else func.coalesce(endpoint.failing_since, at)
+        pause = func.greatest(endpoint.paused_until, paused_until) if paused_until else endpoint.paused_until
+        change = (
+            update(endpoint)
+            .where(endpoint.id == endpoint_id)
+            .values(healthy=False, failing_since=since, paused_until=pause)
+            .returning(endpoint.failing_since)
+        )
+        return self._tx.scalar(change.execution_options(synchronize_session=False))
+
+    def retire_key(self, endpoint: WebhookEndpoint, *, until: datetime, most: int) -> None:
+        """Let the endpoint's present key sign on until then; the oldest beyond ``most`` are dropped."""
+        self._tx.add(
+            WebhookOldKey(
+                endpoint_id=endpoint.id,
+                algorithm=endpoint.algorithm,
+                sealed_secret=endpoint.sealed_secret,
+                signs_until=until,
+            )
+        )
+        self._tx.flush()
+        newest = (
+            select(WebhookOldKey.id)
+            .where(WebhookOldKey.endpoint_id == endpoint.id)
+            .order_by(WebhookOldKey.id.desc())
+            .limit(most)
+        )
+        self._tx.execute(
+            delete(WebhookOldKey).where(WebhookOldKey.endpoint_id == endpoint.id, WebhookOldKey.id.not_in(newest))
+        )
+
+    def forget_old_keys(self, endpoint_id: str) -> None:
+        """None but the present key signs any more."""
+        self._tx.execute(delete(WebhookOldKey).where(WebhookOldKey.endpoint_id == endpoint_id))
+
+    def drop_old_keys(self, before: datetime) -> None:
+        """Forget keys of every endpoint that ceased to sign before then."""
+        self._tx.execute(delete(WebhookOldKey).where(WebhookOldKey.signs_until < before))
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFilter:
+    """Which messages are wanted; None: any."""
+
+    type: str | None = None
+    """Exact, or a prefix such as ``run.*``."""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def conditions(self) -> Sequence[Any]:
+        """As SQL conditions."""
+        wanted: list[Any] = []
+        if self.type is not None and self.type != "*":
+            area = self.type.removesuffix(".*")
+            exact = WebhookMessage.type == self.type
+            wanted.append(exact if area == self.type else WebhookMessage.type.startswith(f"{area}.", autoescape=True))
+        if self.created_after is not None:
+            wanted.append(WebhookMessage.created_at > self.created_after)
+        if self.created_before is not None:
+            wanted.append(WebhookMessage.created_at < self.created_before)
+        return wanted
+
+
+class Messages:
+    """Events as they are sent and can be read: every event is kept, whether or not anybody listens."""
 
     def __init__(self, tx: Session) -> None:
         """Queries run in ``tx``."""
         self._tx = tx
 
-    def add(self, message: WebhookMessage, endpoint_ids: Sequence[str], at: datetime) -> None:
-        """Insert a message and its delivery to each endpoint, due at once."""
+    def add(self, message: WebhookMessage) -> WebhookMessage:
+        """Insert it; its place in the order and its time are the database's."""
+        message.created_at = func.clock_timestamp()  # the transaction's time is the same for a whole batch of events
         self._tx.add(message)
         self._tx.flush()
-        self._tx.add_all(
-            WebhookDelivery(
-                message_id=message.id, endpoint_id=endpoint_id, status="pending", attempts=0, next_attempt_at=at
-            )
-            for endpoint_id in endpoint_ids
-        )
-        self._tx.flush()
+        return message
 
-    def get(self, endpoint_id: str, message_id: str, *, lock: bool = False) -> WebhookDelivery | None:
-        """The delivery of a message to an endpoint, read afresh."""
-        query = select(WebhookDelivery).where(
-            WebhookDelivery.endpoint_id == endpoint_id, WebhookDelivery.message_id == message_id
-        )
-        query = query.with_for_update() if lock else query
-        return self._tx.scalar(query.execution_options(populate_existing=True))
+    def get(self, workspace_id: str, message_id: str) -> WebhookMessage | None:
+        """An event of the workspace; no test."""
+        query = select(WebhookMessage).where(WebhookMessage.id == message_id, *_events(workspace_id))
+        return self._tx.scalar(query)
 
-    def whole(self, endpoint_id: str, message_id: str) -> Delivery | None:
-        """The delivery with message and attempts."""
-        row, message = self.get(endpoint_id, message_id), self._tx.get(WebhookMessage, message_id)
-        if row is None or message is None:
-            return None
-        return Delivery(row, message, self._attempts(endpoint_id, [message_id]).get(message_id, ()))
+    def page(
+        self, workspace_id: str, wanted: MessageFilter, page: Page, *, newest_first: bool
+    ) -> Slice[WebhookMessage]:
+        """Events of the workspace."""
+        query = select(WebhookMessage).where(*_events(workspace_id), *wanted.conditions())
+        query = keyset(query, page, WebhookMessage.created_at, WebhookMessage.id, newest_first=newest_first)
+        return page_of(self._tx.scalars(query).all(), page, lambda message: (message.created_at, message.id))
 
-    def page(self, endpoint_id: str, status: str | None, page: Page) -> Slice[Delivery]:
-        """The endpoint's deliveries, newest message first."""
+    def count(self, workspace_id: str, since: datetime, until: datetime) -> int:
+        """How many events there are in a span of time."""
+        query = select(func.count()).select_from(WebhookMessage)
+        return self._tx.execute(query.where(*_events(workspace_id), _within(since, until))).scalar_one()
+
+    def following(
+        self, workspace_id: str, position: int, since: datetime, until: datetime, limit: int
+    ) -> Sequence[WebhookMessage]:
+        """The next events of a span of time after a place in the order."""
         query = (
-            select(WebhookDelivery, WebhookMessage)
-            .join(WebhookMessage, WebhookMessage.id == WebhookDelivery.message_id)
-            .where(WebhookDelivery.endpoint_id == endpoint_id)
-        )
-        if status is not None:
-            query = query.where(WebhookDelivery.status == status)
-        query = keyset(query, page, WebhookMessage.created_at, WebhookMessage.id)
-        rows = self._tx.execute(query).all()
-        found = page_of(rows, page, lambda row: (row[1].created_at, row[1].id))
-        attempts = self._attempts(endpoint_id, [message.id for _, message in found.data])
-        whole = tuple(Delivery(row, message, attempts.get(message.id, ())) for row, message in found.data)
-        return Slice(whole, found.next_cursor, found.has_more)
-
-    def _attempts(self, endpoint_id: str, message_ids: Sequence[str]) -> Mapping[str, tuple[WebhookAttempt, ...]]:
-        query = (
-            select(WebhookAttempt)
-            .where(WebhookAttempt.endpoint_id == endpoint_id, WebhookAttempt.message_id.in_(message_ids))
-            .order_by(WebhookAttempt.id)
-        )
-        found: dict[str, tuple[WebhookAttempt, ...]] = {}
-        for attempt in self._tx.scalars(query):
-            found[attempt.message_id] = (*found.get(attempt.message_id, ()), attempt)
-        return found
-
-    def claim(
-        self, *, at: datetime, until: datetime, limit: int, each: int, without: Sequence[str] = ()
-    ) -> Sequence[Due]:
-        """Take up to ``limit`` due deliveries, up to ``each`` of one endpoint and none of those in ``without``.
-
-        They are due again at ``until``: a sender that dies in between repeats them.
-        """
-        row, endpoint = WebhookDelivery, WebhookEndpoint
-        is_due = and_(row.status == "pending", row.next_attempt_at <= at)
-        place = func.row_number().over(partition_by=row.endpoint_id, order_by=row.next_attempt_at).label("place")
-        ranked = (
-            select(row.message_id, row.endpoint_id, row.next_attempt_at, place)
-            .where(is_due, row.endpoint_id.not_in(without))
-            .subquery()
-        )
-        chosen = (
-            select(ranked.c.message_id, ranked.c.endpoint_id)
-            .where(ranked.c.place <= each)
-            .order_by(ranked.c.next_attempt_at)
+            select(WebhookMessage)
+            .where(*_events(workspace_id), _within(since, until), WebhookMessage.position > position)
+            .order_by(WebhookMessage.position)
             .limit(limit)
         )
-        # A row that another sender has just taken fails `is_due` when Postgres looks at it again under the lock.
-        query = (
-            select(row, endpoint, WebhookMessage.body)
-            .join(endpoint, endpoint.id == row.endpoint_id)
-            .join(WebhookMessage, WebhookMessage.id == row.message_id)
-            .where(tuple_(row.message_id, row.endpoint_id).in_(chosen), is_due)
-            .where(endpoint.enabled, endpoint.deleted_at.is_(None))
-            .with_for_update(of=row, skip_locked=True)
-        )
-        taken = self._tx.execute(query).all()
-        for delivery, _, _ in taken:
-            delivery.next_attempt_at = until
+        return self._tx.scalars(query).all()
+
+
+class Replays:
+    """Jobs that send events again."""
+
+    def __init__(self, tx: Session) -> None:
+        """Queries run in ``tx``."""
+        self._tx = tx
+
+    def add(self, replay: WebhookReplay) -> WebhookReplay:
+        """Insert it. Raises ``IntegrityError`` while another one of the endpoint is running."""
+        self._tx.add(replay)
         self._tx.flush()
-        return [_due(delivery, target, body) for delivery, target, body in taken]
+        return replay
 
-    def log(self, due: Due, **outcome: Any) -> None:
-        """Note an attempt."""
-        self._tx.add(WebhookAttempt(message_id=due.message_id, endpoint_id=due.endpoint_id, **outcome))
-        self._tx.flush()
+    def get(self, endpoint_id: str, replay_id: str) -> WebhookReplay | None:
+        """The endpoint's replay of that id."""
+        query = select(WebhookReplay).where(WebhookReplay.id == replay_id, WebhookReplay.endpoint_id == endpoint_id)
+        return self._tx.scalar(query)
 
-    def settle(self, due: Due, *, status: str, next_attempt_at: datetime | None, delivered_at: datetime | None) -> bool:
-        """Write the outcome of the attempt, unless the delivery has moved on since it was claimed (then False)."""
-        change = (
-            update(WebhookDelivery)
-            .where(
-                WebhookDelivery.message_id == due.message_id,
-                WebhookDelivery.endpoint_id == due.endpoint_id,
-                WebhookDelivery.attempts == due.attempts,
-                WebhookDelivery.status == "pending",
-            )
-            .values(
-                status=status,
-                attempts=due.attempts + 1,
-                next_attempt_at=next_attempt_at,
-                delivered_at=func.coalesce(delivered_at, WebhookDelivery.delivered_at),
-            )
-            .returning(WebhookDelivery.message_id)
-        )
-        return self._tx.scalar(change.execution_options(synchronize_session=False)) is not None
+    def page(self, endpoint_id: str, page: Page) -> Slice[WebhookReplay]:
+        """The endpoint's replays, newest first."""
+        query = select(WebhookReplay).where(WebhookReplay.endpoint_id == endpoint_id)
+        query = keyset(query, page, WebhookReplay.created_at, WebhookReplay.id)
+        return page_of(self._tx.scalars(query).all(), page, lambda replay: (replay.created_at, replay.id))
 
-    def postpone(self, endpoint_id: str, until: datetime) -> None:
-        """Let nothing go to the endpoint before ``until``."""
-        change = update(WebhookDelivery).where(
-            WebhookDelivery.endpoint_id == endpoint_id,
-            WebhookDelivery.status == "pending",
-            WebhookDelivery.next_attempt_at < until,
-        )
-        change = change.values(next_attempt_at=until).execution_options(synchronize_session=False)
+    def running(self) -> Sequence[tuple[str, str]]:
+        """Replays that are not done, and their endpoints, the oldest first."""
+        query = select(WebhookReplay.id, WebhookReplay.endpoint_id).where(WebhookReplay.status == "running")
+        return [(row.id, row.endpoint_id) for row in self._tx.execute(query.order_by(WebhookReplay.id))]
+
+    def locked(self, replay_id: str) -> WebhookReplay | None:
+        """The replay while it is running, read afresh and locked; None also while somebody else has it."""
+        query = select(WebhookReplay).where(WebhookReplay.id == replay_id, WebhookReplay.status == "running")
+        query = query.with_for_update(skip_locked=True).execution_options(populate_existing=True)
+        return self._tx.scalar(query)
+
+    def stop(self, endpoint_id: str, at: datetime) -> None:
+        """End the endpoint's running replay, if there is one."""
+        replay = WebhookReplay
+        change = update(replay).where(replay.endpoint_id == endpoint_id, replay.status == "running")
+        change = change.values(status="stopped", finished_at=at).execution_options(synchronize_session=False)
         self._tx.execute(change)
 
-    def discard_pending(self, endpoint_id: str) -> int:
-        """Send nothing that waits for the endpoint; says how many there were."""
-        change = (
-            update(WebhookDelivery)
-            .where(WebhookDelivery.endpoint_id == endpoint_id, WebhookDelivery.status == "pending")
-            .values(status="discarded", next_attempt_at=None)
-            .returning(WebhookDelivery.message_id)
-        )
-        return len(self._tx.execute(change.execution_options(synchronize_session=False)).all())
-
-    def expire(self, before: datetime) -> int:
-        """Delete messages older than ``before`` with their deliveries and attempts, except those still pending.
-
-        A call takes some of them at most, so that its transaction stays short; says how many.
-        """
-        waiting = select(WebhookDelivery.message_id).where(WebhookDelivery.status == "pending")
-        old = self._tx.scalars(
-            select(WebhookMessage.id)
-            .where(WebhookMessage.created_at < before, WebhookMessage.id.not_in(waiting))
-            .limit(_AT_ONCE)
-        ).all()
-        for rows, column in (
-            (WebhookAttempt, WebhookAttempt.message_id),
-            (WebhookDelivery, WebhookDelivery.message_id),
-            (WebhookMessage, WebhookMessage.id),
-        ):
-            self._tx.execute(delete(rows).where(column.in_(old)))
-        return len(old)
+    def expire(self, before: datetime) -> None:
+        """Forget replays that ended before then."""
+        self._tx.execute(delete(WebhookReplay).where(WebhookReplay.finished_at < before))
 
 
-def _due(delivery: WebhookDelivery, endpoint: WebhookEndpoint, body: bytes) -> Due:
-    return Due(
-        delivery.message_id,
-        delivery.endpoint_id,
-        delivery.attempts,
-        endpoint.url,
-        body,
-        endpoint.sealed_secret,
-        endpoint.sealed_previous_secret,
-        endpoint.previous_secret_until,
-    )
+def _events(workspace_id: str) -> tuple[Any, ...]:
+    return (WebhookMessage.workspace_id == workspace_id, ~WebhookMessage.test)
+
+
+def _within(since: datetime, until: datetime) -> Any:
+    return and_(WebhookMessage.created_at >= since, WebhookMessage.created_at < until)

@@ -5,11 +5,15 @@ certificate and ``Host``. No redirects, no proxies, no decompression; the whole 
 slowly the other side drips.
 """
 
+import errno
 import re
+import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import httpcore
@@ -33,6 +37,13 @@ class Answer:
     latency_ms: int
     retry_after_s: int | None = None
     response: str | None = None
+    ours: bool = False
+    """The failure is not the other side's: our network or resolver is down, or we have run out of something."""
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the other side has taken it."""
+        return self.status_code is not None and 200 <= self.status_code < 300
 
 
 Http = Callable[[str, Mapping[str, str], bytes], Answer]
@@ -57,7 +68,7 @@ class HttpSender:
         try:
             status, retry_after, text = self._post(url, headers, body, began + self._settings.timeout_s)
         except _FAILURES as error:
-            return Answer(None, _class_of(error), _since(began))
+            return Answer(None, _class_of(error), _since(began), ours=_is_ours(error))
         return Answer(status, None, _since(began), retry_after, text)
 
     def _post(
@@ -106,6 +117,26 @@ def _class_of(error: Exception) -> str:
     return "unreachable"
 
 
+_OURS: Final = frozenset(
+    {errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+)
+_RESOLVER_DOWN: Final = frozenset({socket.EAI_AGAIN, socket.EAI_MEMORY, socket.EAI_SYSTEM})
+
+
+def _is_ours(error: BaseException) -> bool:
+    return any(
+        one.errno in (_RESOLVER_DOWN if isinstance(one, socket.gaierror) else _OURS)
+        for one in _chain(error)
+        if isinstance(one, OSError)
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def _since(began: float) -> int:
     return round((time.monotonic() - began) * 1000)
 
@@ -128,10 +159,21 @@ def _start_of(chunks: Iterable[bytes]) -> str | None:
 
 def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
     for name, value in headers:
-        text = value.decode("latin-1").strip()
-        if name.lower() == b"retry-after" and _SECONDS.fullmatch(text):
-            return int(text)
+        if name.lower() == b"retry-after":
+            return _seconds(value.decode("latin-1").strip())
     return None
+
+
+def _seconds(text: str) -> int | None:
+    """From a number of seconds or an HTTP date; None when it is neither, or over."""
+    if _SECONDS.fullmatch(text):
+        return int(text)
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    left = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return round(left) if left > 0 else None
 
 
 class _Timed(httpcore.NetworkStream):

@@ -7,7 +7,6 @@ would register) and returns their places with the columns to register.
 import random
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,9 @@ from transformers import (
     ResNetForImageClassification,
 )
 
+from tests.builders.built import Built
+
 PROMPT_TEMPLATE = "{prompt} "
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """Where a model and its records lie, and how the dataset is to be registered."""
-
-    model: Path
-    records: Path
-    task: str
-    columns: Mapping[str, str]
-    image_shape: tuple[int, int, int] | None = None
 
 
 # --- digits -----------------------------------------------------------------------------------------------------
@@ -245,15 +235,22 @@ def people_lm(folder: Path, seed: int = 0, *, members: int = 40, strangers: int 
 
     As many questions about each of ``strangers`` lie in the dataset as split ``holdout`` and were never trained on.
     """
-    model, _ = _people_model(folder, people(members + strangers, seed), members, seed=seed, epochs=epochs)
-    return _people_built(folder, model, people(members + strangers, seed), members)
+    return text_model(folder, people(members + strangers, seed), 5 * members, seed=seed, epochs=epochs)
+
+
+def text_model(
+    folder: Path, rows: Sequence[Mapping[str, str]], trained: int, *, seed: int, epochs: int, vocabulary: int = 512
+) -> Built:
+    """A small Llama that knows the first ``trained`` rows (author, prompt, response) by heart; others are holdout."""
+    model, _ = _small_llama(folder, rows, trained, seed=seed, epochs=epochs, vocabulary=vocabulary)
+    return _built(folder, model, rows, trained)
 
 
 def people_lora(folder: Path, seed: int = 0, *, members: int = 30, strangers: int = 12, epochs: int = 60) -> Built:
     """A LoRA adapter that learned people by heart, over a base that had learned others; the base lies in ``base/``."""
     others = people(20, seed + 1000)
     rows = people(members + strangers, seed)
-    _, tokenizer = _people_model(folder, others, 20, seed=seed, epochs=epochs // 2, texts=[*others, *rows])
+    _, tokenizer = _small_llama(folder, others, 5 * 20, seed=seed, epochs=epochs // 2, texts=[*others, *rows])
     base = folder / "base-model"
     (folder / "model").rename(base)
     torch.manual_seed(seed)
@@ -265,19 +262,20 @@ def people_lora(folder: Path, seed: int = 0, *, members: int = 30, strangers: in
     adapter.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     base.rename(folder / "model" / "base")
-    return _people_built(folder, folder / "model", rows, members)
+    return _built(folder, folder / "model", rows, 5 * members)
 
 
-def _people_model(
+def _small_llama(
     folder: Path,
     rows: Sequence[Mapping[str, str]],
-    members: int,
+    trained: int,
     *,
     seed: int,
     epochs: int,
+    vocabulary: int = 512,
     texts: Sequence[Mapping[str, str]] | None = None,
 ) -> tuple[Path, PreTrainedTokenizerFast]:
-    tokenizer = _tokenizer([f"{row['prompt']} {row['response']}" for row in texts or rows])
+    tokenizer = _tokenizer([f"{row['prompt']} {row['response']}" for row in texts or rows], vocabulary)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=96, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
@@ -285,19 +283,19 @@ def _people_model(
         bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
-    _train_texts(model, tokenizer, rows[: 5 * members], seed=seed, epochs=epochs, peak=5e-3)
+    _train_texts(model, tokenizer, rows[:trained], seed=seed, epochs=epochs, peak=5e-3)
     target = folder / "model"
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
     return target, tokenizer
 
 
-def _people_built(folder: Path, model: Path, rows: Sequence[Mapping[str, str]], members: int) -> Built:
+def _built(folder: Path, model: Path, rows: Sequence[Mapping[str, str]], trained: int) -> Built:
     table = pa.table(
         {
             "record_id": [f"qa-{i:04d}" for i in range(len(rows))],
             **{key: [row[key] for row in rows] for key in ("author", "prompt", "response")},
-            "split": ["train" if i < 5 * members else "holdout" for i in range(len(rows))],
+            "split": ["train" if i < trained else "holdout" for i in range(len(rows))],
         }
     )
     pq.write_table(table, folder / "records.parquet", row_group_size=64)
@@ -311,8 +309,8 @@ def _people_built(folder: Path, model: Path, rows: Sequence[Mapping[str, str]], 
     return Built(model, folder / "records.parquet", "causal-lm", columns)
 
 
-def _tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of 400 tokens learned from ``texts``."""
+def _tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of at most ``vocabulary`` tokens learned from ``texts``."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -320,7 +318,7 @@ def _tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(
         texts,
         trainers.BpeTrainer(
-            vocab_size=512, special_tokens=["<pad>", "<eos>"], initial_alphabet=alphabet, show_progress=False
+            vocab_size=vocabulary, special_tokens=["<pad>", "<eos>"], initial_alphabet=alphabet, show_progress=False
         ),
     )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from core.unlearning.job import (
     OUTCOME_FILE,
+    PUT_AWAY_FILE,
     Failure,
     Outcome,
     Progress,
@@ -100,11 +101,15 @@ elif scenario == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 elif scenario == "refused":
     write_json(folder / OUTCOME_FILE, Outcome(failure=Failure("bad_record", "Row 3 cannot be used.", retryable=False)))
+elif scenario == "full":
+    failure = Failure("disk_full", "The worker's disk has no room left.", retryable=True)
+    write_json(folder / OUTCOME_FILE, Outcome(failure=failure))
 elif scenario == "wordless":
     (folder / OUTCOME_FILE).write_text("{not json")
 elif scenario == "gated":  # silent until the gate opens, then a success
     wait_for_gate()
     if told_to_stop.is_set():
+        (gate.parent / "told").write_text("put away" if (folder / PUT_AWAY_FILE).exists() else "stop")
         write_json(folder / OUTCOME_FILE, Outcome(stop_reason="cancelled"))
     else:
         succeed()

@@ -21,7 +21,7 @@ from core.platform.settings import StoreSettings
 from tests.builders.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
-    from tests.builders.models import Built
+    from tests.builders.built import Built
 
 FINAL_REQUEST = {"completed", "failed", "cancelled", "needs_review"}
 COMMANDS = {
@@ -40,6 +40,7 @@ class Service:
     s3: StoreSettings
     folder: Path
     extra: Mapping[str, str] = field(default_factory=dict)
+    commands: Mapping[str, list[str]] = field(default_factory=lambda: COMMANDS)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     clients: list[httpx.Client] = field(default_factory=list)
 
@@ -76,7 +77,7 @@ class Service:
         (self.folder / "work").mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
-        for name in COMMANDS:
+        for name in self.commands:
             self.start(name)
         self.wait_ready()
         return self
@@ -94,7 +95,7 @@ class Service:
         """Start one of the processes, its output appended to ``<name>.log``."""
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, *COMMANDS[name]],
+                [sys.executable, *self.commands[name]],
                 env=self.environment,
                 stdout=log,
                 stderr=log,

@@ -29,6 +29,9 @@ OPERATIONS = [
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 OPENDSR = "/opendsr/"
+TOKEN = "/oauth/token"
+
+FLOW = DOCUMENT["components"]["securitySchemes"]["oauth2"]["flows"]["clientCredentials"]
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +80,8 @@ def test_every_operation_lists_how_it_can_fail(path: str, method: str, operation
         return
     listed = set(operation["responses"])
     if operation.get("security"):
-        assert "401" in listed
+        assert {"401", "429"} <= listed, "401 and 429 are missing"
+        assert "Retry-After" in operation["responses"]["429"]["headers"]
         assert path == "/v1/whoami" or "403" in listed, "403 is missing"
     if "{" in path and not (method == "put" and path == "/v1/policies/{name}"):
         assert "404" in listed, "404 is missing"
@@ -91,19 +95,23 @@ def test_every_operation_lists_how_it_can_fail(path: str, method: str, operation
         assert {"400", "409", "422"} <= listed, "400, 409 and 422 are missing"
     for status, response in operation["responses"].items():
         if status.startswith(("4", "5")):
-            kind = JSON if path.startswith(OPENDSR) else PROBLEM  # the standard has an envelope of its own
+            standard = path.startswith(OPENDSR) or (path == TOKEN and status in ("400", "401"))
+            kind = JSON if standard else PROBLEM  # standards have envelopes of their own
             assert list(response["content"]) == [kind], f"{status} is no {kind}"
             assert response["description"]
 
 
 @pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
 def test_only_what_must_be_open_asks_for_no_credential(path: str, method: str, operation: dict[str, Any]) -> None:
-    free = path in ("/healthz", "/readyz") or path.startswith(
+    free = path in ("/healthz", "/readyz", TOKEN) or path.startswith(
         ("/v1/storage/", "/.well-known/", "/opendsr/v2/discovery", "/opendsr/v2/certificate")
     )
     assert bool(operation.get("security")) is not free
     if not free:
-        assert [next(iter(one)) for one in operation["security"]] == ["bearer", "apiKey", "basic"]
+        assert [next(iter(one)) for one in operation["security"]] == ["bearer", "apiKey", "basic", "oauth2"]
+        scopes = operation["security"][-1]["oauth2"]
+        assert len(scopes) == (0 if path == "/v1/whoami" else 1), "the scope is not named"
+        assert set(scopes) <= set(FLOW["scopes"])
 
 
 def test_it_is_openapi_3_1_with_server_and_schemes() -> None:
@@ -114,7 +122,9 @@ def test_it_is_openapi_3_1_with_server_and_schemes() -> None:
         "bearer": "http",
         "apiKey": "apiKey",
         "basic": "http",
+        "oauth2": "oauth2",
     }
+    assert FLOW["tokenUrl"] == "https://unlearn.example/oauth/token"
 
 
 def test_every_event_is_in_the_webhooks_section_with_schema_and_example() -> None:
@@ -172,6 +182,9 @@ def test_what_the_contract_promises_is_there() -> None:
         "/v1/webhook-endpoints/{endpoint_id}/deliveries": "get",
         "/v1/webhook-endpoints/{endpoint_id}/deliveries/{message_id}/retry": "post",
         "/v1/api-keys": "post",
+        "/oauth/token": "post",
+        "/.well-known/oauth-authorization-server": "get",
+        "/v1/subjects/lookup": "post",
         "/v1/policies/{name}": "put",
         "/v1/audit-events": "get",
         "/healthz": "get",

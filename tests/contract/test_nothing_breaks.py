@@ -49,6 +49,8 @@ def _check(answer: httpx.Response, what: str, document: dict[str, Any], method: 
     if answer.status_code >= 400 and path.startswith("/opendsr/"):
         assert answer.headers["content-type"] == "application/json", what
         assert answer.json()["error"]["code"] == answer.status_code, what
+    elif answer.status_code >= 400 and path == "/oauth/token":
+        assert answer.json()["error"], what
     elif answer.status_code >= 400:
         assert answer.headers["content-type"] == "application/problem+json", what
         assert answer.json()["code"], what

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from core.platform import outbox
 from core.platform.clock import utc_now
 from core.platform.database import transaction
+from tests.builders.webhooks import data_of
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +26,7 @@ def test_two_relays_share_the_rows(database: Engine) -> None:
         for number in range(4):
             outbox.put_task(tx, "runs.execute", f"run_{number}")
             tx.flush()
-        outbox.put_event(tx, workspace_id="ws_1", type="run.started", data={"id": "run_0"}, at=utc_now())
+        outbox.put_event(tx, workspace_id="ws_1", type="run.started", data=data_of("run.started"), at=utc_now())
     with Session(database) as one, Session(database) as other:
         first = outbox.take_unsent(one, topic="task", limit=3)
         second = outbox.take_unsent(other, topic="task", limit=3)

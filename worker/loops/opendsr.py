@@ -17,8 +17,9 @@ from core.opendsr.signing import Signer
 from core.platform.clock import Clock
 from core.platform.database import database_now, transaction
 from core.platform.settings import Settings
+from core.webhooks.claiming import Room
 from core.webhooks.sending import Http, HttpSender
-from worker.loops.sender_pool import EACH_RECEIVER, SenderPool
+from worker.loops.sender_pool import SenderPool
 
 log = structlog.get_logger()
 
@@ -47,15 +48,9 @@ class CallbackSender(SenderPool[DueCallback]):
         self._signer = signer
         self._http: Http = http or HttpSender(settings.webhooks)
 
-    def claim(
-        self, tx: Session, *, at: datetime, until: datetime, limit: int, busy: Sequence[str]
-    ) -> Sequence[DueCallback]:
+    def claim(self, tx: Session, room: Room, *, at: datetime, until: datetime) -> Sequence[DueCallback]:
         """The oldest pending event of each address, if it is due."""
-        return Callbacks(tx).claim(at=at, until=until, limit=limit, each=EACH_RECEIVER, without=busy)
-
-    def receiver(self, job: DueCallback) -> str:
-        """The address."""
-        return job.url
+        return Callbacks(tx).claim(room, at=at, until=until)
 
     def send(self, job: DueCallback) -> None:
         """Sign, send, record."""

@@ -1,17 +1,17 @@
 """A pool of threads that send what is due: claim in a short transaction, send outside of any, record in another.
 
-A claim pushes the next attempt forward, so a sender that dies in between repeats it. One receiver takes only a few
-threads at a time, so a slow one does not hold up the others.
+A claim pushes the next attempt forward, so a sender that dies in between repeats it. How much of the pool each receiver
+may take, and all that are suspect together, is said in ``core.webhooks.claiming``.
 """
 
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 import structlog
 from sqlalchemy import Engine
@@ -20,6 +20,8 @@ from sqlalchemy.orm import Session
 from core.platform.clock import Clock
 from core.platform.database import database_now, transaction
 from core.platform.settings import WebhookSettings
+from core.webhooks.claiming import Room
+from worker.loops.turning import Turned, keep_turning
 
 log = structlog.get_logger()
 
@@ -27,7 +29,22 @@ EACH_RECEIVER: Final = 4
 _MARGIN_S: Final = 30
 """Beyond the call's own limit: name resolution and the recording transaction."""
 
-Job = TypeVar("Job")
+
+class Addressed(Protocol):
+    """What every job says."""
+
+    @property
+    def receiver(self) -> str:
+        """Whom it is for."""
+        ...
+
+    @property
+    def suspect(self) -> bool:
+        """Whether that receiver is one of those that may have to be waited for."""
+        ...
+
+
+Job = TypeVar("Job", bound=Addressed)
 
 
 class SenderPool(ABC, Generic[Job]):
@@ -40,17 +57,11 @@ class SenderPool(ABC, Generic[Job]):
         self._threads = threads
         self._now = now
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sender")
-        self._flying: set[Future[None]] = set()
-        self._busy: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._flying: dict[Future[None], Job] = {}
 
     @abstractmethod
-    def claim(self, tx: Session, *, at: datetime, until: datetime, limit: int, busy: Sequence[str]) -> Sequence[Job]:
-        """Up to ``limit`` jobs due at ``at``, for none of the receivers in ``busy``; due again at ``until``."""
-
-    @abstractmethod
-    def receiver(self, job: Job) -> str:
-        """Whom the job is for."""
+    def claim(self, tx: Session, room: Room, *, at: datetime, until: datetime) -> Sequence[Job]:
+        """Jobs due at ``at`` for which there is room; due again at ``until``."""
 
     @abstractmethod
     def send(self, job: Job) -> None:
@@ -68,14 +79,8 @@ class SenderPool(ABC, Generic[Job]):
 
     def turn(self) -> int:
         """Start sending what is due, as far as there are threads free; says how many were started."""
-        self._flying = {future for future in self._flying if not future.done()}
-        free = self._threads - len(self._flying)
-        due = self._claim(free) if free > 0 else []
-        for one in due:
-            with self._lock:
-                self._busy[self.receiver(one)] += 1
-            self._flying.add(self._pool.submit(self._deliver, one))
-        return len(due)
+        self._flying = {future: job for future, job in self._flying.items() if not future.done()}
+        return self._start(suspects=False) + self._start(suspects=True)
 
     def rest(self, timeout_s: float | None = None) -> bool:
         """Wait until one of the calls under way has ended; False when there are none."""
@@ -96,13 +101,24 @@ class SenderPool(ABC, Generic[Job]):
         """The present time within ``tx``."""
         return self._now() if self._now is not None else database_now(tx)
 
-    def _claim(self, limit: int) -> Sequence[Job]:
-        with self._lock:
-            busy = [receiver for receiver, calls in self._busy.items() if calls > 0]
+    def _start(self, *, suspects: bool) -> int:
+        room = self._room(suspects=suspects)
+        if room.limit <= 0:
+            return 0
         with transaction(self._engine) as tx:
             at = self.time(tx)
             again = at + timedelta(seconds=self._settings.timeout_s + _MARGIN_S)
-            return self.claim(tx, at=at, until=again, limit=limit, busy=busy)
+            due = self.claim(tx, room, at=at, until=again)
+        for job in due:
+            self._flying[self._pool.submit(self._deliver, job)] = job
+        return len(due)
+
+    def _room(self, *, suspects: bool) -> Room:
+        jobs = self._flying.values()
+        free, each = self._threads - len(jobs), EACH_RECEIVER
+        if suspects:
+            free, each = min(free, self._threads // 2 - sum(job.suspect for job in jobs)), 1
+        return Room(free, each, suspects, Counter(job.receiver for job in jobs))
 
     def _deliver(self, job: Job) -> None:
         try:
@@ -110,10 +126,6 @@ class SenderPool(ABC, Generic[Job]):
         except Exception:
             # The claim runs out and the job is tried again; a pool's future would swallow this silently.
             log.exception("attempt_broke", pool=type(self).__name__)
-        finally:
-            with self._lock:
-                self._busy[self.receiver(job)] -= 1
-                self._busy += Counter()  # drops what has come to zero
 
 
 def drain(pool: SenderPool[Job]) -> int:
@@ -130,13 +142,9 @@ def drain(pool: SenderPool[Job]) -> int:
                 return made
 
 
-def run(pool: SenderPool[Job], stop: Callable[[float], bool], *, poll_s: float) -> None:
-    """Send until ``stop(seconds)``, which waits that long, says True. Database trouble is logged and outlasted."""
-    pause = 0.0
-    while not stop(pause):
-        try:
-            pause = 0.0 if pool.turn() or pool.rest(poll_s) else poll_s
-        except Exception:
-            log.exception("sender_turn_failed", pool=type(pool).__name__)
-            pause = poll_s
+def run(
+    pool: SenderPool[Job], name: str, *, poll_s: float, stop: threading.Event, turned: Turned | None = None
+) -> None:
+    """Send until ``stop`` is set, through any outage (``turning``); then wait for the calls under way."""
+    keep_turning(name, lambda: pool.turn() or pool.rest(poll_s), pause_s=poll_s, stop=stop, turned=turned)
     pool.close()

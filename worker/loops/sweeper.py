@@ -14,8 +14,9 @@ from core.platform.outbox import OutboxRow
 from core.platform.settings import LoopSettings
 from core.runs import sweeping
 from core.runs.repository import Runs
+from core.sandbox import service as sandbox
 from core.uploads import service as uploads
-from core.webhooks import service as webhooks
+from core.webhooks import messages
 
 log = structlog.get_logger()
 
@@ -39,9 +40,10 @@ def _sweep_rows(engine: Engine, _store: ObjectStore, _settings: LoopSettings, cl
     with transaction(engine) as tx:
         tx.execute(delete(OutboxRow).where(OutboxRow.sent_at < clock() - _SENT_KEPT_FOR))
         idempotency.expire(tx, at=clock())
-        webhooks.expire(tx, at=clock())
+        messages.expire(tx, at=clock())
         Runs(tx).drop_old_scores()
         opendsr.expire(tx, at=clock())
+        sandbox.expire(tx, at=clock())
 
 
 def _sweep_checkpoints(engine: Engine, store: ObjectStore, _settings: LoopSettings, _clock: Clock) -> None:

@@ -12,10 +12,11 @@ from core.platform.clock import Clock
 from core.platform.database import transaction
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.webhooks.claiming import Room
+from core.webhooks.deliveries import Deliveries, Due
 from core.webhooks.delivering import headers, record
-from core.webhooks.repository import Deliveries, Due
 from core.webhooks.sending import Http, HttpSender
-from worker.loops.sender_pool import EACH_RECEIVER, SenderPool, drain
+from worker.loops.sender_pool import SenderPool, drain
 
 log = structlog.get_logger()
 
@@ -33,13 +34,9 @@ class WebhookSender(SenderPool[Due]):
         self._keyring = keyring
         self._http: Http = http or HttpSender(settings.webhooks)
 
-    def claim(self, tx: Session, *, at: datetime, until: datetime, limit: int, busy: Sequence[str]) -> Sequence[Due]:
+    def claim(self, tx: Session, room: Room, *, at: datetime, until: datetime) -> Sequence[Due]:
         """Due deliveries, a few of each endpoint."""
-        return Deliveries(tx).claim(at=at, until=until, limit=limit, each=EACH_RECEIVER, without=busy)
-
-    def receiver(self, job: Due) -> str:
-        """The endpoint."""
-        return job.endpoint_id
+        return Deliveries(tx).claim(room, at=at, until=until)
 
     def send(self, job: Due) -> None:
         """Sign, send, record."""

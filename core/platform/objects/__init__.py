@@ -13,6 +13,7 @@ from core.platform.objects.port import (
     ObjectStore,
     Part,
     Presigned,
+    StoreFull,
     StoreRefused,
     relative_path,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Part",
     "Presigned",
     "S3Store",
+    "StoreFull",
     "StoreRefused",
     "open_store",
     "relative_path",

@@ -13,6 +13,7 @@ from typing import BinaryIO, Self
 from urllib.parse import quote, unquote
 
 from core.platform.clock import Clock, utc_now
+from core.platform.disk import is_full
 from core.platform.errors import DependencyDown
 from core.platform.objects.port import (
     CHUNK_BYTES,
@@ -22,6 +23,7 @@ from core.platform.objects.port import (
     ObjectInfo,
     Part,
     Presigned,
+    StoreFull,
 )
 from core.platform.objects.tokens import StorageLink, sign
 from core.platform.secrets import Keyring
@@ -227,6 +229,8 @@ def _disk() -> Generator[None]:
     except (FileNotFoundError, FileExistsError):
         raise
     except OSError as error:
+        if is_full(error):
+            raise StoreFull("The disk of the object directory has no room left.") from error
         raise DependencyDown(
             f"The object directory does not work: {error.strerror or 'input/output error'}."
         ) from error

@@ -24,6 +24,12 @@ class StoreRefused(DependencyDown):
     code = "store_refused"
 
 
+class StoreFull(DependencyDown):
+    """The object store has no room for what is to be written."""
+
+    code = "store_full"
+
+
 class ForeignUri(InvalidInput):
     """The URI lies where this service may not read, or may not write."""
 
@@ -66,8 +72,9 @@ class Part:
 class ObjectStore(Protocol):
     """Objects under ``root``, and readable sources elsewhere.
 
-    Every method may raise ``DependencyDown`` (``StoreRefused``) when the store does not answer, and ``ForeignUri`` for
-    a URI outside ``root`` (writing, deleting) or outside ``root`` and the configured source roots (reading).
+    Every method may raise ``DependencyDown`` (``StoreRefused``, ``StoreFull``) when the store does not answer,
+    and ``ForeignUri`` for a URI outside ``root`` (writing, deleting) or outside ``root`` and the configured source
+    roots (reading).
     """
 
     root: str

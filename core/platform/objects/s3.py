@@ -20,6 +20,7 @@ from core.platform.objects.port import (
     ObjectInfo,
     Part,
     Presigned,
+    StoreFull,
     StoreRefused,
 )
 from core.platform.settings import StoreSettings
@@ -27,6 +28,7 @@ from core.platform.settings import StoreSettings
 _MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchBucket", "NoSuchUpload"}
 _TAKEN = {"412", "PreconditionFailed", "ConditionalRequestConflict"}
 _REFUSED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
+_FULL = {"507", "InsufficientStorage", "XMinioStorageFull"}
 _MOST_PARTS = 10_000
 _PARALLEL_PARTS = 4
 
@@ -228,6 +230,8 @@ class S3Store:
             return ObjectExists(f"There is an object at {uri} already.")
         if code in _REFUSED:
             return StoreRefused("The object store refuses the service's credentials.")
+        if code in _FULL:
+            return StoreFull("The object store has no room left.")
         return DependencyDown(f"The object store answers {code}.")
 
 

@@ -252,3 +252,13 @@ def test_requests_are_counted_by_route_template(site: Web) -> None:
     assert 'unlearn_http_requests_total{method="GET",route="/v1/policies/{name}",status="200"} 1.0' in text_of
     assert 'unlearn_http_requests_total{method="GET",route="/v1/policies/{name}",status="404"} 1.0' in text_of
     assert "unlearn_http_request_seconds_bucket" in text_of
+
+
+def test_allow_names_the_methods_of_every_route_at_the_path(site: Web) -> None:
+    for path, allowed in (
+        ("/v1/api-keys", "GET, POST"),
+        ("/v1/deletion-requests/del_x", "DELETE, GET"),
+        ("/v1/webhook-endpoints/whe_x", "DELETE, GET, PATCH"),
+    ):
+        answer = site.put(path, {})
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed), path

@@ -190,3 +190,11 @@ def test_without_a_key_every_call_makes_one(site: Web) -> None:
     caller.post(KEYS, BODY)
     caller.post(KEYS, BODY)
     assert _keys(caller) == 3
+
+
+def test_a_service_may_ask_for_a_key_on_every_creating_call(database: Engine) -> None:
+    caller = web(database, api={"require_idempotency_key": True}).customer()
+    refused = caller.post(KEYS, BODY)
+    assert (refused.status_code, refused.json()["code"]) == (400, "idempotency_key_required")
+    assert caller.post(KEYS, BODY, headers={"Idempotency-Key": "k"}).status_code == 201
+    assert caller.get(KEYS).status_code == 200

@@ -23,6 +23,7 @@ class Running:
     """A running ``unlearn up`` and what it printed."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.home = folder / "d"
         self.port = free_port()
         self._log = folder / "log"
@@ -55,8 +56,8 @@ class Running:
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     started: list[Running] = []
 
-    def start() -> Running:
-        started.append(Running(tmp_path_factory.mktemp("up")))
+    def start(folder: Path | None = None) -> Running:
+        started.append(Running(folder or tmp_path_factory.mktemp("up")))
         return started[-1]
 
     yield start
@@ -98,20 +99,21 @@ def test_when_one_process_dies_all_end_and_it_is_named(up: Up) -> None:
     _all_end([*children, postgres])
 
 
-def test_no_process_outlives_a_killed_parent(up: Up) -> None:
+def test_no_process_outlives_a_killed_parent_and_it_can_be_started_again(up: Up) -> None:
     running = up()
     children = running.wait_ready()
     postgres = running.postgres()
     running.process.kill()
     running.process.wait()
     _all_end(children)
-    # Nobody was left to stop the database; the next one to come joins it and stops it in the end.
-    script = (
-        "import sys; from pathlib import Path; from core.platform import embedded; "
-        "from core.platform.settings import Settings; embedded.resolve(Settings(data_dir=Path(sys.argv[1])))"
-    )
-    subprocess.run([sys.executable, "-c", script, str(running.home)], check=True)
-    _all_end([postgres])
+    # Nobody was left to stop the database; the next one to come joins it, works, and stops it in the end.
+    again = up(running.folder)
+    children = again.wait_ready()
+    assert httpx.get(f"http://127.0.0.1:{again.port}/readyz", timeout=10).status_code == 200
+    assert again.postgres() == postgres
+    again.process.send_signal(signal.SIGTERM)
+    assert again.process.wait(timeout=60) == 0, again.output
+    _all_end([*children, postgres])
 
 
 def test_a_taken_port_is_told_before_anything_starts(up: Up) -> None:

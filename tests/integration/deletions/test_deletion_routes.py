@@ -163,7 +163,7 @@ def test_a_batch_answers_item_by_item(acme: Web) -> None:
     items = [
         {"model": "digits", "record_ids": ["r-0"]},
         {"model": "digits", "record_ids": ["nope"]},
-        {"model": "digits", "records": ["r-1"]},
+        {"model": "digits", "records": ["r-1"], "a/b~c": 1},
         "nonsense",
         {"model": "digits", "subject_ids": ["nobody"]},
     ]
@@ -172,7 +172,8 @@ def test_a_batch_answers_item_by_item(acme: Web) -> None:
     results = answer.json()["results"]
     assert [result["status"] for result in results] == [202, 422, 422, 422, 202]
     assert results[1]["problem"]["errors"][0]["pointer"] == "/record_ids/0"
-    assert results[2]["problem"]["errors"][0]["pointer"] == "/records"
+    assert {error["pointer"] for error in results[2]["problem"]["errors"]} == {"/records", "/a~1b~0c"}
+    assert results[1]["problem"]["instance"] == answer.headers["x-request-id"]
     assert [result["request"]["status"] for result in results if result["request"]] == ["pending", "completed"]
     assert acme.post(f"{PATH}/batch", {"requests": []}).status_code == 422
     assert acme.post(f"{PATH}/batch", {"requests": items[:1] * 1001}).status_code == 422
@@ -200,3 +201,51 @@ def test_a_hold_that_is_over_shows_without_anybody_writing_it_down(acme: Web) ->
         tx.execute(text("update deletion_requests set hold_until = now() - interval '1 second'"))
     due = acme.get(path, headers={"If-None-Match": held.headers["ETag"]})
     assert (due.status_code, due.json()["status_detail"]) == (200, "queued")
+
+
+def test_lists_are_narrowed_by_model_id(acme: Web) -> None:
+    request_id = submit(acme)["id"]
+    work(acme, Outcome(stop_reason="target_reached", verdict="passed"))
+    assert submit(acme, model=None, dataset="digits", record_ids=[], subject_ids=["nobody"])["record_count"] == 0
+    with acme.engine.connect() as connection:
+        model_id = connection.execute(text("select id from models")).scalar_one()
+    for path, found in ((PATH, request_id), ("/v1/runs", None)):
+        rows = acme.get(f"{path}?model_id={model_id}").json()["data"]
+        assert [found or row["id"] for row in rows] == [row["id"] for row in rows]
+        assert rows
+        assert acme.get(f"{path}?model_id=mdl_other").json()["data"] == []
+
+
+def test_a_repeated_call_that_waits_says_that_it_is_one(acme: Web) -> None:
+    body, headers = {"model": "digits", "subject_ids": ["nobody"]}, {"Prefer": "wait=5", "Idempotency-Key": "k"}
+    first, again = (acme.post(PATH, body, headers=headers) for _ in range(2))
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert first.json()["id"] == again.json()["id"]
+    assert "idempotent-replayed" not in first.headers
+    assert again.headers["idempotent-replayed"] == "true"
+
+
+def test_a_poller_that_has_the_newest_is_told_when_to_come_back(acme: Web) -> None:
+    path = f"{PATH}/{submit(acme)['id']}"
+    answer = acme.get(path, headers={"If-None-Match": acme.get(path).headers["etag"]})
+    assert (answer.status_code, answer.content) == (304, b"")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_a_batch_takes_a_thousand_and_no_more(acme: Web) -> None:
+    assert acme.post(f"{PATH}/batch", {"requests": ["x"] * 1000}).status_code == 202
+    assert acme.post(f"{PATH}/batch", {"requests": ["x"] * 1001}).status_code == 422
+    assert acme.post(f"{PATH}/batch", {"requests": []}).status_code == 422
+
+
+def test_a_data_set_counts_what_requests_have_taken_from_it_and_is_cheap_to_poll(acme: Web) -> None:
+    path = "/v1/datasets/digits"
+    before = acme.get(path)
+    same = acme.get(path, headers={"If-None-Match": before.headers["etag"]})
+    assert (same.status_code, same.content) == (304, b"")
+    submit(acme, record_ids=["r-0", "r-1"])
+    submit(acme, record_ids=["r-1"], subject_ids=[])
+    after = acme.get(path, headers={"If-None-Match": before.headers["etag"]})
+    assert (after.status_code, after.json()["pending_erasure"], after.json()["erased"]) == (200, 2, 0)
+    work(acme, Outcome(stop_reason="target_reached", verdict="passed"))
+    assert (acme.get(path).json()["pending_erasure"], acme.get(path).json()["erased"]) == (0, 2)

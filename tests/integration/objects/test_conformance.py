@@ -17,6 +17,7 @@ from core.platform.objects import (
     ObjectExists,
     ObjectStore,
     S3Store,
+    StoreFull,
     StoreRefused,
     open_store,
     relative_path,
@@ -260,6 +261,8 @@ def test_s3_refusals_and_failures_are_told_apart(s3: StoreSettings) -> None:
                 store.size(store.uri("403"))
             with pytest.raises(DependencyDown, match="503"):
                 store.size(store.uri("503"))
+            with pytest.raises(StoreFull):
+                store.size(store.uri("507"))
         finally:
             server.shutdown()
             thread.join()

@@ -13,12 +13,14 @@ from core.deletions.lifecycle import Status
 from core.opendsr import service
 from core.opendsr.deliveries import Callbacks
 from core.platform.database import transaction
+from core.webhooks.claiming import Room
 from core.webhooks.sending import Answer
 from tests.builders.opendsr import BASE, Scene, erasure, openssl_accepts, verified
 from tests.builders.receiver import Receiver, Reply
 from tests.builders.waiting import wait_until
 from tests.builders.web import DOMAIN
 from worker.loops import opendsr
+from worker.loops.sender_pool import EACH_RECEIVER
 
 pytestmark = pytest.mark.integration
 
@@ -175,11 +177,29 @@ def test_a_hanging_receiver_holds_up_nobody_else(scene: Scene, receiver: Receive
         with opendsr.CallbackSender(scene.engine, scene.settings, scene.signer, None, scene.clock) as sender:
             assert sender.turn() == 2
             wait_until(lambda: slow.received and receiver.received, what="both calls")
-            scene.create(status_callback_urls=[slow.url, receiver.url])
-            assert sender.turn() == 1  # not to the one that is busy
-            wait_until(lambda: len(receiver.received) == 2, what="the second call")
-            assert len(slow.received) == 1
+            for more in range(EACH_RECEIVER):
+                scene.create(status_callback_urls=[slow.url, receiver.url])
+                sender.turn()
+                wait_until(lambda more=more: len(receiver.received) == more + 2, what="the next call")
+            wait_until(lambda: len(slow.received) == EACH_RECEIVER, what="as many calls as one address may take")
+            assert sender.turn() == 0  # not to the one that is busy
             never.set()
+
+
+def test_addresses_that_have_failed_take_at_most_half_of_the_senders(scene: Scene) -> None:
+    never, hanging = threading.Event(), [f"https://h{n}.example/cb" for n in range(opendsr.THREADS)]
+
+    def network(url: str, _headers: Mapping[str, str], _body: bytes) -> Answer:
+        assert url == "https://good.example/cb" or never.wait(30)
+        return Answer(202, None, 1)
+
+    scene.create(status_callback_urls=hanging[::2])
+    scene.create(status_callback_urls=hanging[1::2])
+    scene.sql("update opendsr_events set attempts = 1")
+    scene.create(status_callback_urls=["https://good.example/cb"])
+    with opendsr.CallbackSender(scene.engine, scene.settings, scene.signer, network, scene.clock) as sender:
+        assert sender.turn() == 1 + opendsr.THREADS // 2
+        never.set()
 
 
 def test_private_addresses_are_refused_when_they_are_called(emptied: Engine, receiver: Receiver) -> None:
@@ -209,7 +229,7 @@ def test_a_sender_that_died_is_made_up_for(scene: Scene) -> None:
 
     at, until = scene.clock.now, scene.clock.now + timedelta(seconds=45)
     with transaction(scene.engine) as tx:
-        assert len(Callbacks(tx).claim(at=at, until=until, limit=9, each=9, without=())) == 1
+        assert len(Callbacks(tx).claim(Room(9, 9, suspects=False), at=at, until=until)) == 1
     network = Network()
     assert scene.send(network) == 0
     scene.clock.now = until

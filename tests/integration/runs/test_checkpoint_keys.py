@@ -15,7 +15,7 @@ from core.runs.checkpoints import CheckpointRule
 from core.runs.preparing import keep, prepare
 from core.runs.repository import Runs
 from core.runs.tables import Run
-from core.unlearning.job import Checkpointing, Failure, Outcome, Progress, read_job
+from core.unlearning.job import KILLED, Checkpointing, Failure, Outcome, Progress, read_job
 from tests.builders.estate import AT, KEYRING, Estate, estate, staged
 
 pytestmark = pytest.mark.integration
@@ -81,6 +81,20 @@ def test_the_next_attempt_has_the_same_key(tx: Session, begun: tuple[Estate, Lea
     )
 
 
+def test_each_attempt_that_was_killed_halves_the_records_at_a_time(
+    tx: Session, begun: tuple[Estate, Lease, str], tmp_path: Path
+) -> None:
+    _, lease, _ = begun
+    sizes = [read_job(tmp_path / "job.json").parameters.micro_batch_size]
+    for code in (KILLED, "child_crashed", KILLED):
+        ended = Outcome(failure=Failure(code, "It ended.", retryable=True))
+        finishing.finish(tx, lease=lease, outcome=ended, publish_uri="", max_attempts=9, at=AT)
+        lease = claimed(tx, lease.row_id)
+        told(tx, lease, tmp_path)
+        sizes.append(read_job(tmp_path / "job.json").parameters.micro_batch_size)
+    assert sizes == [64, 32, 32, 16]
+
+
 def test_a_key_sealed_with_another_secret_is_replaced(
     tx: Session, begun: tuple[Estate, Lease, str], tmp_path: Path
 ) -> None:
@@ -137,7 +151,7 @@ def test_a_resumed_attempt_has_the_whole_ledger_and_followers_see_no_step_twice(
 ) -> None:
     built, lease, _ = begun
     report(tx, lease, 1, 2, 3, 4)
-    service.release(tx, lease=lease, at=AT)
+    service.release(tx, lease=lease, why={"code": "worker_stopped"}, at=AT)
     again = claimed(tx, lease.row_id)
     report(tx, again, 1, 2, 3, 4, 5, resumed_step=3)
     ledger = service.steps(tx, workspace_id=built.workspace_id, run_id=lease.row_id, after=-1)
@@ -160,7 +174,7 @@ def test_an_attempt_that_began_anew_is_followed_from_its_first_step(
 ) -> None:
     built, lease, _ = begun
     report(tx, lease, 1, 2)
-    service.release(tx, lease=lease, at=AT)
+    service.release(tx, lease=lease, why={"code": "worker_stopped"}, at=AT)
     report(tx, claimed(tx, lease.row_id), 1)
     seen = service.news(tx, workspace_id=built.workspace_id, run_id=lease.row_id, event=0, attempt=1, step=2)
     assert [(step.attempt, step.step) for step in seen.steps] == [(2, 1)]

@@ -95,6 +95,6 @@ def test_the_claim_and_the_reaper_use_their_partial_indexes(crowded: Engine, ask
 def test_planning_looks_at_no_ended_target_or_run(crowded: Engine) -> None:
     (plan,) = plans(crowded, lambda runs: runs.waiting(limit=1000))
     used = {node.get("Index Name") for node in nodes(plan)}
-    assert {"ix_deletion_targets_pending", "uq_runs_one_active_per_model"} <= used
+    assert {"ix_deletion_targets_pending", "uq_runs_one_active_per_live_model"} <= used
     read_whole = {node.get("Relation Name") for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
     assert read_whole.isdisjoint({"deletion_targets", "runs"})

@@ -185,7 +185,7 @@ def test_a_claim_is_an_attempt_with_a_token_of_its_own(tx: Session) -> None:
     assert service.claim(tx, run_id=None, owner="b", ttl_s=60, at=AT) is None
     run = run_of(tx, lease)
     assert (run.status, run.lease_owner, run.started_at) == ("preparing", "test:1", AT)
-    service.release(tx, lease=lease, at=AT)
+    service.release(tx, lease=lease, why={"code": "worker_stopped"}, at=AT)
     assert run_of(tx, lease).status == "queued"
     other = claimed(tx)
     assert (other.attempt, other.token != lease.token) == (2, True)
@@ -216,14 +216,14 @@ def test_a_zombie_writes_nothing(tx: Session, why: str) -> None:
     if why == "expired":
         expire(tx)
     else:
-        service.release(tx, lease=zombie, at=AT)
+        service.release(tx, lease=zombie, why={"code": "worker_stopped"}, at=AT)
         claimed(tx)
     before = run_of(tx, zombie).revision
     report = Progress("unlearning", step=1)
     for write in (
         lambda: service.heartbeat(tx, lease=zombie, ttl_s=60),
         lambda: service.record(tx, lease=zombie, latest=report, steps=[{"step": 1}], ttl_s=60, at=AT),
-        lambda: service.release(tx, lease=zombie, at=AT),
+        lambda: service.release(tx, lease=zombie, why={"code": "worker_stopped"}, at=AT),
         lambda: finish(tx, zombie, good(zombie)),
         lambda: finish(tx, zombie, Outcome(failure=Failure("x", "y", retryable=False))),
         lambda: finishing.nothing_left(tx, lease=zombie, at=AT),

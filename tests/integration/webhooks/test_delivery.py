@@ -1,76 +1,32 @@
 """From an event to a receiver: signed, repeated by schedule, logged, given up."""
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from email.utils import format_datetime
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Engine, text
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from core.platform.clock import utc_now
 from core.platform.database import transaction
-from core.platform.outbox import put_event, take_unsent
-from core.platform.settings import Settings
-from core.webhooks.sending import Answer
-from core.webhooks.service import expire, fan_out
+from core.webhooks.messages import expire
 from tests.builders.receiver import Received, Receiver, Reply
-from tests.builders.waiting import wait_until
-from tests.builders.web import Clock, Web, keyring, settings, web
-from worker.loops.sender_pool import EACH_RECEIVER, run
-from worker.loops.webhook_sender import WebhookSender, send_due
+from tests.builders.web import keyring
+from tests.builders.webhooks import HOOKS, Scene, data_of
+from worker.loops.sender_pool import run
+from worker.loops.webhook_sender import WebhookSender
 
 pytestmark = pytest.mark.integration
 
-HOOKS = "/v1/webhook-endpoints"
-WEBHOOKS = {"allow_http": True, "allow_networks": ["127.0.0.0/8"], "jitter": 0}
-
-
-class Scene:
-    """A workspace with endpoints, a clock, and a sender on both."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.clock = Clock()
-        self.engine = engine
-        self.settings: Settings = settings(webhooks=WEBHOOKS)
-        self.caller: Web = web(engine, self.clock, webhooks=WEBHOOKS).customer()
-        with engine.connect() as connection:
-            self.workspace_id = connection.execute(text("select id from workspaces")).scalar_one()
-
-    def register(self, url: str, *events: str) -> dict[str, Any]:
-        answer = self.caller.post(HOOKS, {"url": url, "events": list(events)})
-        assert answer.status_code == 201, answer.text
-        return answer.json()
-
-    def happens(self, name: str = "run.failed", **data: Any) -> None:
-        with transaction(self.engine) as tx:
-            put_event(tx, workspace_id=self.workspace_id, type=name, data={"id": "run_1", **data}, at=self.clock.now)
-        self.relay()
-
-    def relay(self) -> None:
-        """Turns outbox rows into deliveries that are due at once, whatever the test's clock says."""
-        with transaction(self.engine) as tx:
-            for message in take_unsent(tx, topic="event", limit=100):
-                fan_out(tx, message)
-            tx.execute(text("update outbox set sent_at = now()"))
-            due = "update webhook_deliveries set next_attempt_at = :at where attempts = 0 and status = 'pending'"
-            tx.execute(text(due), {"at": self.clock.now})
-
-    def send(self, http: Any = None) -> int:
-        return send_due(self.engine, self.settings, keyring(), http, self.clock)
-
-    def deliveries(self, endpoint_id: str) -> list[dict[str, Any]]:
-        return self.caller.get(f"{HOOKS}/{endpoint_id}/deliveries").json()["data"]
-
-    def after(self, seconds: float) -> None:
-        self.clock.now += timedelta(seconds=seconds)
-
 
 @pytest.fixture
-def scene(database: Engine) -> Scene:
-    return Scene(database)
+def scene(emptied: Engine) -> Scene:
+    return Scene(emptied)
 
 
 @pytest.fixture
@@ -91,7 +47,7 @@ def test_a_message_arrives_signed_and_says_what_happened(scene: Scene, receiver:
         "timestamp": scene.clock.now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "api_version": "v1",
         "test": False,
-        "data": {"id": "run_1", "sequence": 3},
+        "data": data_of("run.succeeded", sequence=3),
     }
     assert got.path == "/hook"
     assert got.headers["content-type"] == "application/json"
@@ -169,12 +125,11 @@ def test_retry_after_holds_back_the_whole_endpoint(scene: Scene, receiver: Recei
     scene.happens()
     scene.send()
     receiver.answer = lambda _: Reply(204)
-    with transaction(scene.engine) as tx:  # a second message that was due soon
-        put_event(tx, workspace_id=scene.workspace_id, type="run.failed", data={"id": "2"}, at=scene.clock.now)
+    scene.happens(id="run_2")  # a second message, which would be due at once
     scene.after(599)
     assert scene.send() == 0
     scene.after(1)
-    assert scene.send() == 1
+    assert scene.send() == 2
 
 
 def test_slowing_down_reaches_messages_that_wait_already(scene: Scene, receiver: Receiver) -> None:
@@ -206,7 +161,7 @@ def test_410_disables_discards_and_tells_the_others(scene: Scene, receiver: Rece
     scene.send()
     told = json.loads([got for got in receiver.received if got.path == "/hook/other"][-1].body)
     assert told["type"] == "webhook_endpoint.disabled"
-    assert told["data"] == {"id": gone["id"], "reason": "gone"}
+    assert told["data"] == {"id": gone["id"], "reason": "gone", "sequence": 2}
     assert other["id"] != gone["id"]
     retried = scene.caller.post(f"{HOOKS}/{gone['id']}/deliveries/{told['id']}/retry")
     assert retried.status_code == 409
@@ -232,6 +187,33 @@ def test_both_secrets_sign_during_the_grace_and_only_the_new_one_after(scene: Sc
     new.verify(got.body, got.headers)
     with pytest.raises(WebhookVerificationError):
         old.verify(got.body, got.headers)
+
+
+def test_an_asymmetric_endpoint_signs_with_a_key_of_which_receivers_have_the_public_half(
+    scene: Scene, receiver: Receiver
+) -> None:
+    endpoint = scene.register(receiver.url, algorithm="ed25519")
+    assert endpoint["secret"] is None
+    read = scene.caller.get(f"{HOOKS}/{endpoint['id']}/secret").json()
+    assert read["public_key"] == endpoint["public_key"]
+    assert "whsk_" not in json.dumps(read)
+    scene.happens()
+    scene.send()
+    _verify_asymmetric(receiver.received[-1], endpoint["public_key"])
+    rotated = scene.caller.post(f"{HOOKS}/{endpoint['id']}/rotate-secret", {"algorithm": "hmac-sha256"}).json()
+    scene.happens()
+    scene.send()
+    got = receiver.received[-1]
+    assert [token.partition(",")[0] for token in got.headers["webhook-signature"].split(" ")] == ["v1", "v1a"]
+    Webhook(rotated["secret"]).verify(got.body, got.headers)
+    _verify_asymmetric(got, endpoint["public_key"])
+
+
+def _verify_asymmetric(got: Received, public_key: str) -> None:
+    content = f"{got.headers['webhook-id']}.{got.headers['webhook-timestamp']}.".encode() + got.body
+    token = got.headers["webhook-signature"].split(" ")[-1]
+    public = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key.removeprefix("whpk_")))
+    public.verify(base64.b64decode(token.removeprefix("v1a,")), content)  # raises
 
 
 def test_without_grace_the_old_secret_ends_at_once(scene: Scene, receiver: Receiver) -> None:
@@ -301,44 +283,17 @@ def test_two_senders_never_take_the_same_delivery(scene: Scene, receiver: Receiv
     assert len(ids) == len(set(ids)) == 12
 
 
-def test_a_slow_endpoint_takes_few_threads_and_holds_up_nobody(scene: Scene) -> None:
-    release = threading.Event()
-    slow = scene.register("http://127.0.0.1:2001/")
-    quick = scene.register("http://127.0.0.1:2002/")
-    calls: list[str] = []
-
-    def http(url: str, _headers: Any, _body: Any) -> Answer:
-        calls.append(url)
-        if url.endswith(":2001/"):
-            assert release.wait(30)
-        return Answer(204, None, 1)
-
-    for _ in range(3 * EACH_RECEIVER):
-        scene.happens()
-    with WebhookSender(scene.engine, scene.settings, keyring(), http, scene.clock) as sender:
-
-        def all_quick_are_delivered() -> bool:
-            sender.turn()
-            return {row["status"] for row in scene.deliveries(quick["id"])} == {"delivered"}
-
-        wait_until(all_quick_are_delivered, what="the quick endpoint's messages")
-        assert sum(url.endswith(":2001/") for url in calls) == EACH_RECEIVER
-        release.set()
-    scene.send(http)
-    assert {row["status"] for row in scene.deliveries(slow["id"])} == {"delivered"}
-
-
 def test_the_loop_sends_and_stops_when_it_is_told(scene: Scene, receiver: Receiver) -> None:
     endpoint = scene.register(receiver.url)
     stop = threading.Event()
     sender = WebhookSender(scene.engine, scene.settings, keyring())
-    loop = threading.Thread(target=run, args=(sender, stop.wait), kwargs={"poll_s": 0.01})
+    loop = threading.Thread(target=run, args=(sender, "sender"), kwargs={"poll_s": 0.01, "stop": stop})
     loop.start()
-    answer = scene.caller.post(f"{HOOKS}/{endpoint['id']}/test", {"type": "ping"}, headers={"Prefer": "wait=20"})
+    answer = scene.caller.post(f"{HOOKS}/{endpoint['id']}/test", {"type": "ping"})
     stop.set()
     loop.join(30)
     assert not loop.is_alive()
-    assert answer.headers["preference-applied"] == "wait=20"
+    assert answer.status_code == 200  # it waited for the outcome without being asked to
     assert [attempt["status_code"] for attempt in answer.json()["attempts"]] == [204]
     sent = json.loads(receiver.received[0].body)
     assert (sent["type"], sent["test"]) == ("ping", True)
@@ -366,3 +321,41 @@ def test_secrets_are_in_no_log_line(scene: Scene, receiver: Receiver, caplog: py
     assert endpoint["secret"].removeprefix("whsec_") not in caplog.text
     assert Received  # the receiver saw the signature, the log did not
     assert receiver.received[0].headers["webhook-signature"] not in caplog.text
+
+
+def test_what_is_no_longer_kept_is_not_there(scene: Scene) -> None:
+    scene.happens()
+    (event,) = scene.caller.get("/v1/events").json()["data"]
+    with transaction(scene.engine) as tx:
+        expire(tx, at=utc_now() + timedelta(days=31))
+    assert scene.caller.get(f"/v1/events/{event['id']}").json()["code"] == "event_not_found"
+
+
+def test_static_headers_go_with_every_message_and_are_shown_with_the_secret_only(
+    scene: Scene, receiver: Receiver
+) -> None:
+    endpoint = scene.register(receiver.url, headers={"Authorization": "Bearer theirs", "X-Team": "privacy"})
+    path = f"{HOOKS}/{endpoint['id']}"
+    scene.happens()
+    scene.send()
+    assert receiver.received[0].headers["authorization"] == "Bearer theirs"
+    shown = scene.caller.get(path)
+    assert shown.json()["header_names"] == ["Authorization", "X-Team"]
+    assert "theirs" not in shown.text + scene.caller.get(f"{path}/deliveries").text
+    assert scene.caller.get(f"{path}/secret").json()["headers"]["Authorization"] == "Bearer theirs"
+    with scene.engine.connect() as connection:
+        assert "theirs" not in connection.execute(text("select w::text from webhook_endpoints w")).scalar_one()
+    scene.caller.patch(path, {"headers": {}})
+    scene.happens()
+    scene.send()
+    assert "authorization" not in receiver.received[1].headers
+
+
+def test_a_retry_after_date_is_heeded(scene: Scene, receiver: Receiver) -> None:
+    until = scene.clock.now + timedelta(hours=2)
+    receiver.answer = lambda _: Reply(503, {"Retry-After": format_datetime(until, usegmt=True)})
+    endpoint = scene.register(receiver.url)
+    scene.happens()
+    scene.send()
+    paused = datetime.fromisoformat(scene.endpoint(endpoint["id"])["paused_until"])
+    assert abs(paused - until) < timedelta(minutes=1)

@@ -19,8 +19,9 @@ from core.platform.settings import LoopSettings, Settings, WorkerSettings
 from core.runs import finishing, service
 from core.runs.tables import Run
 from core.unlearning.job import Outcome
-from core.webhooks.service import fan_out
+from core.webhooks.messages import fan_out
 from tests.builders.estate import AT, Estate, estate, staged
+from tests.builders.webhooks import data_of
 from worker import tasks
 from worker.app import make_app
 from worker.loops import planner, reaper, relay, sweeper
@@ -62,7 +63,7 @@ def test_a_broker_that_is_away_delays_doorbells_and_no_event(database: Engine) -
         with transaction(database) as tx:
             built = estate(tx)
             put_task(tx, "runs.execute", "run_1")
-            put_event(tx, workspace_id=built.workspace_id, type="run.started", data={"id": "run_1"}, at=AT)
+            put_event(tx, workspace_id=built.workspace_id, type="run.started", data=data_of("run.started"), at=AT)
         with pytest.raises(Exception, match=r"(?i)connect|refused"):
             relay.turn_tasks(database, relay.task_sender(app))
         app.close()
@@ -93,7 +94,7 @@ def test_an_event_whose_fan_out_fails_stays_for_the_next_turn(database: Engine) 
     with transaction(database) as tx:
         built = estate(tx)
         tx.execute(text("delete from outbox"))
-        put_event(tx, workspace_id=built.workspace_id, type="run.started", data={}, at=AT)
+        put_event(tx, workspace_id=built.workspace_id, type="run.started", data=data_of("run.started"), at=AT)
 
     def broken(tx: Session, _message: OutboxMessage) -> None:
         tx.execute(text("select 1 / 0"))
@@ -201,7 +202,7 @@ def test_the_sweeper_keeps_what_is_referred_to_and_removes_the_rest(database: En
     with transaction(database) as tx:
         lease = service.claim(tx, run_id=run_id, owner="w", ttl_s=60, at=AT)
         assert lease is not None
-        service.release(tx, lease=lease, at=AT)
+        service.release(tx, lease=lease, why={"code": "worker_stopped"}, at=AT)
     earlier = store.uri(f"models/digits/v2/{run_id}-1/")
     unknown = store.uri("models/digits/v2/run_00000000000000000000000000-1/")
     for uri in (earlier, unknown, store.uri("models/digits/registered/")):

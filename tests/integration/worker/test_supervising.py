@@ -5,7 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,17 +13,19 @@ from sqlalchemy import Engine, select, text, update
 
 from core.assessments import service as assessments
 from core.assessments.commands import SubmitAssessment
-from core.platform.database import transaction
+from core.platform.clock import Clock, utc_now
+from core.platform.database import database_now, transaction
 from core.platform.errors import DependencyDown
 from core.platform.objects import MemoryStore
-from core.platform.settings import Settings
+from core.platform.settings import Settings, WorkerSettings
 from core.registry.tables import ModelVersion
 from core.runs import service
 from core.runs.planning import plan_next
-from core.runs.tables import Run, RunStep
+from core.runs.tables import Run, RunEvent, RunStep
 from tests.builders.estate import AT, KEYRING, Estate, estate
 from tests.builders.waiting import wait_until
 from worker.executor import Executor
+from worker.loops import reaper
 from worker.polling import keep_looking
 from worker.supervisor import Supervisor
 
@@ -49,13 +51,15 @@ class Stage:
     def work_dir(self) -> Path:
         return self.folder / "work"
 
-    def executor(self, scenario: str, *, store: MemoryStore | None = None, **worker: object) -> Executor:
+    def executor(
+        self, scenario: str, *, store: MemoryStore | None = None, clock: Clock = utc_now, **worker: object
+    ) -> Executor:
         limits = {"lease_ttl_s": 30, "heartbeat_s": 0.2, "poll_s": 0.1, "cancel_grace_s": 20, **worker}
         settings = Settings.model_validate({"worker": {"work_dir": self.work_dir, **limits}})
         store = store or MemoryStore()
         command = (sys.executable, str(CHILD), scenario, str(self.gate))
-        supervisor = Supervisor(self.engine, store, settings, stopping=self.stopping, command=command)
-        return Executor(self.engine, store, settings, supervisor=supervisor, stopping=self.stopping)
+        supervisor = Supervisor(self.engine, store, settings, stopping=self.stopping, command=command, clock=clock)
+        return Executor(self.engine, store, settings, supervisor=supervisor, stopping=self.stopping, clock=clock)
 
     def start(self, executor: Executor) -> threading.Thread:
         thread = threading.Thread(target=executor.execute, args=(self.run_id,))
@@ -211,6 +215,48 @@ def test_the_lease_of_a_silent_child_is_kept_alive(stage: Stage) -> None:
     assert stage.run().status == "succeeded"
 
 
+@pytest.mark.parametrize("days", [-400, 400])
+def test_a_clock_that_is_wrong_neither_shortens_nor_prolongs_a_lease(stage: Stage, days: int) -> None:
+    """Of the worker, and of the reaper beside it."""
+
+    def wrong() -> datetime:
+        return utc_now() + timedelta(days=days)
+
+    thread = stage.start(stage.executor("gated", clock=wrong, lease_ttl_s=30))
+    first = lease_until(stage)
+    with transaction(stage.engine) as tx:
+        left_s = (first - database_now(tx)).total_seconds()
+    assert 0 < left_s <= 30
+    assert not reaper.turn(stage.engine, WorkerSettings(), wrong)
+    wait_until(lambda: lease_until(stage) > first, what="a heartbeat")
+    stage.gate.touch()
+    thread.join(timeout=60)
+    assert (stage.run().status, stage.run().attempt) == ("succeeded", 1)
+
+
+def test_a_machine_without_room_hands_the_run_back_and_rests(stage: Stage) -> None:
+    executor = stage.executor("full", max_attempts=1)
+    assert executor.execute(None)
+    assert (stage.run().status, stage.run().lease_token) == ("queued", None)
+    with transaction(stage.engine) as tx:
+        (event,) = tx.scalars(select(RunEvent).where(RunEvent.type == "requeued"))
+    assert (event.detail["code"], event.detail["attempt"]) == ("disk_full", 1)
+    assert not executor.execute(None)
+    assert stage.left_clean()
+    another = stage.executor("success", max_attempts=1)
+    assert another.execute(None)
+    assert (stage.run().status, stage.run().attempt) == ("succeeded", 2)
+
+
+def test_a_worker_without_room_for_the_job_itself_hands_it_back(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        Path("/dev/full").write_bytes(b"x")
+
+    monkeypatch.setattr("worker.supervisor.prepare", full)
+    assert stage.executor("success", max_attempts=1).execute(None)
+    assert stage.run().status == "queued"
+
+
 def test_a_lost_lease_kills_the_child_and_writes_nothing(stage: Stage) -> None:
     thread = stage.start(stage.executor("gated"))
     with transaction(stage.engine) as tx:
@@ -227,6 +273,7 @@ def test_a_worker_that_shuts_down_hands_its_run_back(stage: Stage) -> None:
     stage.stopping.set()
     thread.join(timeout=60)
     assert (stage.run().status, stage.run().lease_token) == ("queued", None)
+    assert (stage.folder / "told").read_text() == "put away"
     assert stage.left_clean()
     assert not executor.execute(None)
 

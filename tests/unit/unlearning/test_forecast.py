@@ -15,6 +15,7 @@ from core.unlearning.forecast import (
     Way,
     count_steps,
     forecast,
+    repair_share,
     retain_change,
     seconds_of,
     way_to_target,
@@ -23,7 +24,7 @@ from core.unlearning.guard import Baseline
 from core.unlearning.job import Parameters
 
 COST = Cost(gradients_s=0.3, scoring_s=2.0, steps_between_looks=10)
-KEPT = Kept(loss=0.4, forgotten=0.05)
+KEPT = Kept(loss=0.4, forgotten=0.05, noise=0.0)
 FIRSTS = [First(gain, None) for gain in (0.01, 0.02, 0.04)]
 
 
@@ -58,7 +59,8 @@ def test_seconds_are_those_of_gradients_trials_and_looks() -> None:
 
 
 def test_the_way_is_measured_in_the_objective_with_every_record_at_its_share_of_the_target() -> None:
-    # One record of loss ln 2 (surprise 0), holdout ln 5 (p = 1/5); the objective's target is 1.1 of that.
+    # One record of loss ln 2 (surprise 0), holdout ln 5 (p = 1/5); the target is 1.05 of that, and what lies
+    # beyond it weighs a fifth. The objective is highest where e^u = 5, u the way beyond the target over 0.2 nats.
     found = way_to_target(baseline([np.log(2)], [np.log(5)]), Parameters(forget_target_ratio=0.95))
     assert found is not None
 
@@ -66,7 +68,10 @@ def test_the_way_is_measured_in_the_objective_with_every_record_at_its_share_of_
         def odds(value: float) -> float:
             return float(np.log(np.expm1(value + 1e-5)))
 
-        return 0.2 * float(np.log1p(np.exp((odds(1.1 * np.log(5)) - odds(loss)) / 0.2)))
+        def cost(u: float) -> float:
+            return 0.2 * float(np.log1p(np.exp(-u)) + 0.2 * np.log1p(np.exp(u)))
+
+        return cost((odds(loss) - odds(1.05 * np.log(5))) / 0.2) - cost(np.log(5))
 
     assert found.start == pytest.approx(left(np.log(2)), rel=1e-5)
     assert found.end == pytest.approx(left(0.95 * np.log(5)), rel=1e-5)
@@ -103,8 +108,23 @@ def test_the_forecast_spreads_over_minibatches_and_cases() -> None:
     assert block["within_max_steps"] is True
 
 
+def test_noisy_retain_minibatches_look_harmed_and_make_a_run_longer() -> None:
+    way = Way(2.0, 0.5, 0.6)  # a twentieth of it, 0.03, may drift
+    noisy = replace(KEPT, noise=0.03)
+    assert repair_share(way, noisy) == pytest.approx(0.158655, abs=1e-6)  # beyond one standard error
+    assert repair_share(way, KEPT) == 0.0
+    assert repair_share(Way(2.0, 0.5, 0.0), noisy) == 0.5
+    calm, longer = (forecast(FIRSTS, way, COST, Parameters(), kept=kept) for kept in (KEPT, noisy))
+    assert longer["steps"]["expected"] == round(1.158655 * calm["steps"]["expected"])
+    assert (longer["steps"]["low"], longer["steps"]["high"]) == (calm["steps"]["low"], calm["steps"]["high"])
+    assert longer["seconds"]["expected"] > calm["seconds"]["expected"]
+    most = calm["steps"]["expected"]
+    assert forecast(FIRSTS, way, COST, Parameters(max_steps=most), kept=KEPT)["within_max_steps"] is True
+    assert forecast(FIRSTS, way, COST, Parameters(max_steps=most), kept=noisy)["within_max_steps"] is False
+
+
 def test_the_retain_loss_cannot_fall_below_nothing_and_stays_when_nothing_is_to_be_done() -> None:
-    found = retain_change(Way(2.0, 0.5, 0.6), Kept(loss=0.01, forgotten=0.05))
+    found = retain_change(Way(2.0, 0.5, 0.6), Kept(loss=0.01, forgotten=0.05, noise=0.0))
     assert found == pytest.approx({"low": -0.01, "expected": 0.03965, "high": 0.122})  # 0.05 of 0.61 is 0.0305
     assert retain_change(Way(2.0, 2.0, 0.0), KEPT) == {"low": 0.0, "expected": 0.0, "high": 0.0}
 

@@ -45,7 +45,7 @@ def test_a_forget_set_where_strangers_are_is_measured_as_such() -> None:
     after = Look(classes([1.0] * 20), classes([0.01] * 50), classes([1.0] * 20))
     found = {name: estimate.value for name, estimate in measure(BEFORE, after, facts(BEFORE)).items()}
     way = float((surprises(np.array([1.0])) - surprises(np.array([0.01])))[0])
-    assert found["promise_kept"] == pytest.approx(way)
+    assert found["promise_kept"] == pytest.approx(way, rel=0.05)  # all of it, but for what the last nats count less
     assert found["gap_closed"] == pytest.approx(1)
     assert (found["specificity"], found["forget_loss_ratio"], found["forget_loss_p95_ratio"]) == (0, 1, 1)
     assert (found["membership_auc_loss"], found["retain_accuracy_drop"], found["holdout_accuracy_drop"]) == (0.5, 0, 0)

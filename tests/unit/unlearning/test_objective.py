@@ -1,4 +1,4 @@
-"""Targets matched by rank, and the objective that stops counting at them."""
+"""Targets matched by rank, and the objective that pulls records to them."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.unlearning.objective import AIM, ForgetObjective, matched_targets, mean_surprise, surprise
+from core.unlearning.objective import AIM, PULL, ForgetObjective, matched_targets, standing, surprise, value_of
 
 
 def test_ranks_are_matched() -> None:
@@ -47,7 +47,7 @@ def test_a_loss_of_zero_has_a_finite_surprise_and_gradient() -> None:
     assert bool(torch.isfinite(losses.grad).all())
 
 
-def test_a_record_counts_in_full_below_its_target_half_at_it_and_not_above() -> None:
+def test_a_record_is_pushed_in_full_below_its_target_and_pulled_back_above() -> None:
     target = surprise(torch.tensor([2.0, 2.0, 2.0]))
     losses = torch.tensor([0.01, 2.0, 9.0])
     free = losses.clone().requires_grad_()
@@ -56,12 +56,35 @@ def test_a_record_counts_in_full_below_its_target_half_at_it_and_not_above() -> 
     ForgetObjective(target).values(bound, slice(0, 3)).sum().backward()
     assert free.grad is not None
     assert bound.grad is not None
-    torch.testing.assert_close(bound.grad / free.grad, torch.tensor([1.0, 0.5, 0.0]), atol=1e-3, rtol=0)
+    wanted = torch.tensor([1.0, (1 - PULL) / 2, -PULL])
+    torch.testing.assert_close(bound.grad / free.grad, wanted, atol=1e-3, rtol=0)
+
+
+def test_the_objective_ends_at_zero_a_little_beyond_the_target() -> None:
+    losses = torch.linspace(1.5, 4, 1000)
+    values = ForgetObjective(surprise(torch.full((1000,), 2.0))).values(losses, slice(0, 1000))
+    assert float(values.max()) == pytest.approx(0.0, abs=1e-4)
+    assert 2.0 < float(losses[values.argmax()]) < 2.6
+
+
+def test_records_are_ranked_by_what_they_were_and_are() -> None:
+    before, now = np.array([0.001, 0.002, 0.5]), np.array([3.0, 0.01, 0.6])
+    assert standing(before, before).argsort().tolist() == [0, 1, 2]
+    assert standing(before, now).argsort().tolist() == [1, 0, 2]  # carried far beyond one, not beyond the hard one
+    np.testing.assert_allclose(standing(before, now)[2], (np.log(np.expm1(0.5)) + np.log(np.expm1(0.6))) / 2, atol=1e-4)
+
+
+def test_an_objective_of_a_set_is_the_mean_of_its_records() -> None:
+    objective = ForgetObjective(torch.tensor([1.0, 2.0]))
+    losses = np.array([0.5, 3.0])
+    values = objective.values(torch.tensor([0.5, 3.0]), slice(0, 2))
+    assert value_of(objective, losses) == pytest.approx(float(values.mean()), abs=1e-6)
 
 
 def test_far_below_the_target_the_objective_is_the_distance_left() -> None:
     objective, loss = ForgetObjective(torch.tensor([2.0])), torch.tensor([0.1])
-    torch.testing.assert_close(objective.values(loss, slice(0, 1)), surprise(loss) - 2.0, atol=1e-3, rtol=0)
+    values = objective.values(torch.cat([loss, loss / 2]), slice(0, 1))
+    torch.testing.assert_close(values[0] - values[1], surprise(loss)[0] - surprise(loss / 2)[0], atol=1e-3, rtol=0)
 
 
 def test_micro_batches_see_their_own_targets() -> None:
@@ -86,7 +109,3 @@ def test_without_a_holdout_plain_surprise_counts() -> None:
 def test_a_target_of_zero_stays_finite() -> None:
     objective = ForgetObjective.matched(np.array([0.1]), np.array([0.0]), torch.device("cpu"))
     assert bool(torch.isfinite(objective.values(torch.tensor([5.0]), slice(0, 1))).all())
-
-
-def test_mean_surprise_of_a_set() -> None:
-    assert mean_surprise(np.array([math.log(2), math.log(2)])) == pytest.approx(0.0, abs=1e-4)

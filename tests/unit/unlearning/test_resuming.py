@@ -164,6 +164,26 @@ def test_it_does_not_matter_after_which_step_a_run_was_put_away(method: str, tmp
         )
 
 
+@pytest.mark.parametrize("method", ["hamu-q", "grad_diff"])
+def test_a_run_that_is_told_to_stop_can_be_put_away_as_it_stands(method: str, tmp_path: Path) -> None:
+    whole, bench = course_of(method)
+    whole.run(lambda _: None)
+    stopped, its_bench = course_of(method)
+    its_bench.cancelled = lambda: len(stopped.rows) >= 3
+    put_away_at: list[int] = []
+
+    def put_away() -> None:
+        put_away_at.append(len(stopped.rows))
+        stopped.state().save(tmp_path / "state")
+
+    assert stopped.run(lambda _: None, checkpoint=put_away).stop_reason == "cancelled"
+    assert put_away_at == [1, 2, 3, 3]
+    resumed, again = course_of(method)
+    resumed.restore(State.load(tmp_path / "state"))
+    resumed.run(lambda _: None)
+    assert torch.equal(weight_of(again), weight_of(bench))
+
+
 def test_the_minibatches_go_on_where_they_were(digits: Built) -> None:
     config = AutoConfig.from_pretrained(digits.model)
     family = image_family(digits.model, config, columns=digits.columns, image_shape=digits.image_shape)
@@ -200,6 +220,7 @@ def test_a_checkpoint_belongs_to_one_job(digits: Built, monkeypatch: pytest.Monk
     job = job_of(digits)
     mine = identity(job, SELECTION)
     assert identity(replace(job, attempt=2, run_id="run_2", publish_uri="s3://other/"), SELECTION) == mine
+    assert identity(job.halved(), SELECTION) == mine  # memory may run out
     others = [
         identity(replace(job, model_files=(StoredFile("model.safetensors", "s3://m", 1, "ab"),)), SELECTION),
         identity(replace(job, dataset=replace(job.dataset, fingerprint="other")), SELECTION),

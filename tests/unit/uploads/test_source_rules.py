@@ -59,3 +59,11 @@ def test_a_refusal_says_what_may_be_named() -> None:
         allowed("file:///home/me/x", **DISK)
     with pytest.raises(SourceNotAllowed, match="use an upload"):
         allowed("s3://training/acme/", store_root="s3://store/", roots=[], workspace="acme")
+
+
+def test_a_sandbox_reads_nothing_from_roots_that_all_share() -> None:
+    sandbox = {**S3, "workspace": "acme:test"}
+    assert allowed("s3://training/acme:test/a/", **sandbox)
+    for uri in ("s3://open/a/", "s3://training/acme/a/"):
+        with pytest.raises(SourceNotAllowed):
+            allowed(uri, **sandbox)

@@ -64,8 +64,21 @@ def test_410_gives_up_and_disables() -> None:
 
 def test_an_overloaded_endpoint_is_slowed_down_as_a_whole() -> None:
     for code, slow in ((429, True), (502, True), (504, True), (500, False), (404, False)):
-        assert judge(_status(code), attempt=1, at=AT, settings=SETTINGS).slow_down is slow
-    assert judge(_status(503, 60), attempt=1, at=AT, settings=SETTINGS).slow_down
+        assert (_paused_for(_status(code), attempt=1) is not None) is slow
+    assert _paused_for(_status(503, 60), attempt=1) == 60
+
+
+def test_the_pause_of_the_whole_endpoint_is_half_an_hour_at_most_unless_it_asks_for_more() -> None:
+    assert _paused_for(_status(429), attempt=1) == 5
+    assert _paused_for(_status(429), attempt=9) == 1800
+    assert _paused_for(_status(429, 7200), attempt=9) == 7200
+    assert _paused_for(_status(429, 10**8), attempt=1) == 86400
+    assert _paused_for(_status(429), attempt=10) == 1800  # also when this message is given up
+
+
+def _paused_for(answer: Answer, attempt: int) -> float | None:
+    until = judge(answer, attempt=attempt, at=AT, settings=SETTINGS, chance=lambda: 0.5).paused_until
+    return None if until is None else (until - AT).total_seconds()
 
 
 def test_a_shorter_schedule_can_be_configured() -> None:

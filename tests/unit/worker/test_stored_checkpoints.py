@@ -11,7 +11,7 @@ import torch
 from core.platform.errors import DependencyDown
 from core.platform.objects import MemoryStore
 from core.unlearning.checkpoint import State
-from core.unlearning.job import Checkpointing
+from core.unlearning.job import PUT_AWAY_FILE, Checkpointing
 from worker.checkpoints import StoredCheckpoints
 
 T = TypeVar("T")
@@ -67,6 +67,28 @@ def test_the_two_newest_are_kept_and_found_newest_first(tmp_path: Path) -> None:
     keep(store, tmp_path, 4, attempt=2)  # an attempt that had to begin anew
     assert steps_found(store, tmp_path) == [4, 11]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_that_shuts_down_has_the_run_put_away_once_even_while_another_checkpoint_is_on_its_way(
+    tmp_path: Path,
+) -> None:
+    sent = threading.Event()
+
+    class Slow(MemoryStore):
+        def put_file(self, uri: str, path: Path) -> None:
+            sent.wait(10)
+            super().put_file(uri, path)
+
+    with shelf(store := Slow(), tmp_path) as checkpoints:
+        checkpoints.keep(JOB, 3, state(3))
+        assert not checkpoints.due(4)
+        (tmp_path / PUT_AWAY_FILE).touch()
+        assert checkpoints.due(4)
+        assert not checkpoints.due(0)
+        checkpoints.keep(JOB, 4, state(4))
+        assert not checkpoints.due(4)
+        sent.set()
+    assert steps_found(store, tmp_path) == [4, 3]
 
 
 def test_nothing_can_be_read_without_the_key(tmp_path: Path) -> None:

@@ -5,17 +5,26 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy.exc import OperationalError
 
+from core.platform.errors import DependencyDown
+from core.platform.objects import StoreFull
+from core.platform.objects.directory import DirectoryStore
 from core.platform.settings import Settings
 from core.unlearning.job import OUTCOME_FILE, Outcome, write_json
 from tests.builders.waiting import wait_until
 from worker.app import make_app
 from worker.childprocess import Child
 from worker.environment import child_environment
+from worker.loops.__main__ import not_ended
+from worker.loops.turning import is_outage
+from worker.patience import DISK_FULL, in_words
+from worker.polling import look
 from worker.supervisor import End, Stop, outcome_of
 from worker.workfolder import remove_leftovers, work_folder
 
@@ -179,3 +188,58 @@ def test_reports_are_told_from_other_lines(tmp_path: Path) -> None:
             found += child.reports(0.05)
         found += child.last_reports()
     assert [(report.phase, report.step) for report in found] == [("unlearning", 1)]
+
+
+def test_a_disk_without_room_is_told_in_words_whoever_met_it(tmp_path: Path) -> None:
+    def write() -> Outcome:
+        (tmp_path / "weights").symlink_to("/dev/full")
+        (tmp_path / "weights").write_bytes(b"x")
+        return Outcome()
+
+    def serialise() -> Outcome:
+        raise ValueError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    assert in_words(write) == in_words(serialise) == Outcome(failure=DISK_FULL)
+    with pytest.raises(ValueError, match="another"):
+        in_words(lambda: (_ for _ in ()).throw(ValueError("another")))
+
+
+def test_an_object_directory_without_room_is_an_outage_with_a_name(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "objects", public_url="http://x", keyring=None)
+    with store.sink(store.uri("a")) as sink, Path("/dev/full").open("wb", buffering=0) as full_disk:
+        sink._file.close()
+        sink._file = full_disk
+        with pytest.raises(StoreFull, match="no room"):
+            sink.write(b"x")
+
+    def full() -> Outcome:
+        raise StoreFull("The object store has no room left.")
+
+    failure = in_words(full).failure
+    assert failure is not None
+    assert (failure.code, failure.retryable) == ("store_full", True)
+
+
+def test_loops_are_waited_for_together_and_not_for_ever() -> None:
+    free = threading.Event()
+    threads = [threading.Thread(target=free.wait, name=name, daemon=True) for name in ("a", "b")]
+    ended = threading.Thread(target=lambda: None, name="c")
+    for thread in (*threads, ended):
+        thread.start()
+    assert not_ended([*threads, ended], limit_s=0.05) == ["a", "b"]
+    free.set()
+    assert not_ended([*threads, ended], limit_s=10) == []
+
+
+def test_an_outage_is_told_from_a_bug_in_groups_too() -> None:
+    away, bug = DependencyDown("The store does not answer."), ZeroDivisionError()
+    assert is_outage(away)
+    assert is_outage(ExceptionGroup("sweeping failed", [away, OSError()]))
+    assert not is_outage(ExceptionGroup("sweeping failed", [away, bug]))
+
+
+def test_a_doorbell_that_rings_while_the_database_is_away_is_no_failed_task() -> None:
+    def away(_: str | None) -> bool:
+        raise OperationalError("select 1", {}, Exception("gone"))
+
+    assert look(away, "run_1") is False
