@@ -7,7 +7,8 @@ a run raises towards 0 (``core.unlearning.objective``), G the gain that the firs
 and at the quota that a run would ask for, and ratio the policy's ``forget_target_ratio``:
 
     way       A = -φ(losses now);  B = -φ(ratio × the holdout loss matched to each record);  gain wanted = A - B
-    steps     left₀ = A;  left_{k+1} = left_k - ρ · min(G·γᵏ, left_k/4);  counted until left_k ≤ B
+    steps     left₀ = A;  left_{k+1} = left_k - ρ · min(G·γᵏ, left_k/4);  counted until left_k ≤ B, each with
+              1 - Φ(drift allowed / standard error of a retain minibatch's loss) repairs
     seconds   (3 + ⌊steps/looks⌋) · scoring + steps · (1 + 1/3) · gradients
     retain    c · (records to forget / retained) · (retain loss + rise of the forget loss that is wanted), in nats, with
               c = -0.5, 1.3, 4 from runs (docs/quotes.md); never below -(retain loss)
