@@ -53,7 +53,23 @@ def versions(name: str, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson
     if as_json:
         print_json(found)
     else:
-        print_rows(found, ("version", "state", "parent_version", "run_id", "aliases", "created_at"))
+        print_rows(
+            found, ("version", "state", "parent_version", "run_id", "aliases", "holds_unlearned_in", "created_at")
+        )
+
+
+@app.command()
+def purge(
+    name: str,
+    version: Annotated[int, typer.Argument(help="Number.")],
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a version out of use for good; its files are deleted soon after."""
+    with connect(url, key) as api:
+        purged = api.post(f"/v1/models/{name}/versions/{version}/purge", {})
+    print_json(purged) if as_json else print_fields(purged)
 
 
 @app.command()
@@ -78,6 +94,8 @@ def fetch(version: dict[str, Any], folder: Path) -> None:
     with bars, httpx.Client(timeout=300) as store:
         task = bars.add_task("download", total=sum(file["size"] for file in version["files"]))
         for file in version["files"]:
+            if file["url"] is None:
+                raise Failed(f"version {version['version']} has been purged")
             target = (folder / file["path"]).resolve()
             if not target.is_relative_to(folder.resolve()):
                 raise Failed(f"the file name {file['path']} leads out of the folder")

@@ -16,10 +16,10 @@ from core.platform.clock import utc_now
 from core.platform.objects import open_store
 from core.platform.settings import Settings
 from core.platform.version import code
+from core.platform.workfolder import work_folder
 from core.runs.replaying import NotReplayable, rebuild
 from core.runs.repository import Runs
 from worker.replaying import replay as carry_out
-from worker.workfolder import work_folder
 
 _COLUMNS: Final = ("run_id", "result", "distance", "differs", "why")
 

@@ -23,15 +23,16 @@ def compliance(
     start: Annotated[str | None, typer.Option("--from", help="RFC 3339; default: 365 days before --to.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="RFC 3339; default: now.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write a line for each request to this file instead.")] = None,
+    copies: Annotated[bool, typer.Option("--copies", help="With --csv: a line for each superseded copy.")] = False,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """How deadlines were kept."""
+    """How deadlines were kept, and what is left of what was erased."""
     period = {"from": start, "to": end}
     with connect(url, key) as api:
         if csv is not None:
-            api.download("/v1/reports/compliance", csv, format="csv", **period)
+            api.download("/v1/reports/compliance", csv, format="csv", about="copies" if copies else None, **period)
             return
         report = api.get("/v1/reports/compliance", **period)
     print_json(report) if as_json else _print(report)
@@ -42,6 +43,13 @@ def _print(report: dict[str, Any]) -> None:
     groups = {**report["regulations"], "total": report["total"]}
     print_rows([_row(name, group) for name, group in groups.items()], _COLUMNS)
     print_fields({"overdue": report["overdue"]})
+    erasure = report["erasure"]
+    if erasure["copies"]:
+        print_rows(erasure["copies"], ("kind", "name", "number", "path", "state", "blocked_by", "keep_until"))
+    if erasure["datasets"]:
+        print_rows(erasure["datasets"], ("dataset", "records", "why"))
+    if erasure["legal_holds"]:
+        print_rows(erasure["legal_holds"], ("id", "scope", "name", "reason", "created_at"))
 
 
 def _row(name: str, group: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def worker() -> None:
 
 
 def loops() -> None:
-    """Run the background loops alone: planner, outbox relay, senders, indexer, reaper, sweeper, OpenDSR."""
+    """Run the background loops alone: planner, outbox relay, senders, indexer, eraser, reaper, sweeper, OpenDSR."""
     run(environment.resolved(), ["loops"])
 
 

@@ -17,6 +17,7 @@ from core.access import tables as _access
 from core.certificates import tables as _certificates
 from core.datasets import tables as _datasets
 from core.deletions import tables as _deletions
+from core.holds import tables as _holds
 from core.opendsr import tables as _opendsr
 from core.platform import outbox as _outbox
 from core.platform.database import Base, open_engine
@@ -27,7 +28,8 @@ from core.uploads import tables as _uploads
 from core.webhooks import tables as _webhooks
 
 TABLE_MODULES = (
-    _access, _certificates, _datasets, _deletions, _opendsr, _outbox, _policies, _registry, _runs, _uploads, _webhooks,
+    _access, _certificates, _datasets, _deletions, _holds, _opendsr, _outbox, _policies, _registry, _runs, _uploads,
+    _webhooks,
 )  # fmt: skip
 _LOCK = 7_318_226_401
 _LOCK_NOT_AVAILABLE = "55P03"

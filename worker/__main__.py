@@ -14,13 +14,13 @@ from core.platform.database import open_engine
 from core.platform.objects import open_store
 from core.platform.settings import Settings
 from core.platform.tracing import open_tracing
+from core.platform.workfolder import remove_leftovers
 from worker import tasks
 from worker.app import make_app
 from worker.executor import Executor
 from worker.metrics import RunMetrics, exposed
 from worker.polling import keep_looking, look
 from worker.supervisor import CHILD, Supervisor
-from worker.workfolder import remove_leftovers
 
 log = structlog.get_logger()
 

@@ -30,6 +30,7 @@ from core.platform.objects import ObjectStore
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
 from core.platform.tracing import tracer
+from core.platform.workfolder import work_folder
 from core.runs import finishing, service
 from core.runs.checkpoints import CheckpointRule
 from core.runs.lifecycle import Status
@@ -42,7 +43,6 @@ from worker.metrics import RunMetrics
 from worker.patience import DISK_FULL
 from worker.reporting import Reporting
 from worker.tracing import RunTrace
-from worker.workfolder import work_folder
 
 log = structlog.get_logger()
 
@@ -181,15 +181,16 @@ class Supervisor:
                 device=self._worker.device,
                 threads=self._worker.threads,
                 processes=self._worker.processes,
+                memory_bytes=self._worker.memory_bytes,
                 rule=self._checkpoint_rule(),
             )
 
     def _checkpoint_rule(self) -> CheckpointRule | None:
-        secret = self._settings.secret
-        if secret is None:
+        if self._settings.secret is None:
             return None
-        keyring = Keyring(secret.get_secret_value().encode())
-        return CheckpointRule(keyring, self._worker.checkpoint_every_s, self._worker.checkpoint_every_steps)
+        return CheckpointRule(
+            Keyring.of(self._settings), self._worker.checkpoint_every_s, self._worker.checkpoint_every_steps
+        )
 
     def _keep(self, lease: Lease, prepared: Prepared) -> None:
         with transaction(self._engine) as tx:

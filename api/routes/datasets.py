@@ -12,6 +12,7 @@ from api.schemas.datasets import DatasetIn, DatasetOut, RecordOut
 from api.waiting import IfNoneMatch, etag_of, not_modified, unchanged
 from core.access.principal import Principal
 from core.datasets import service
+from core.datasets.editions import Editions
 from core.datasets.repository import Datasets, Records
 from core.deletions.repository import Requests
 
@@ -50,7 +51,7 @@ def create_dataset(
         dataset = service.create(
             tx, store, keyring, settings, caller=caller, command=command, in_background=waits, at=now
         )
-        return DatasetOut.of(dataset, {})
+        return DatasetOut.of(dataset, {}, Editions(tx).history(dataset.id))
 
     def headers(out: DatasetOut) -> dict[str, str]:
         location = {"Location": f"/v1/datasets/{out.name}"}
@@ -74,7 +75,7 @@ def get_dataset(
 ) -> Any:
     """State, counts by split, how many records are erased, and the fingerprint."""
     dataset = Datasets(tx).by_name(caller.workspace_id, name)
-    out = DatasetOut.of(dataset, Requests(tx).erasures(dataset.id))
+    out = DatasetOut.of(dataset, Requests(tx).erasures(dataset.id), Editions(tx).history(dataset.id))
     headers = {"ETag": etag_of(out)}
     if dataset.status == "indexing":
         headers["Retry-After"] = str(_POLL_S)
@@ -87,7 +88,7 @@ def get_dataset(
 @router.get("", response_model=Listing[DatasetOut], summary="List data sets", responses=problems(400, 401, 403, 422))
 def list_datasets(caller: Annotated[Principal, requires("datasets:read")], tx: Tx, page: PageIn) -> Listing[DatasetOut]:
     """Newest first. Erasures are counted in the single view only."""
-    return page.answer(Datasets(tx).page(caller.workspace_id, page), DatasetOut.of)
+    return page.answer(Datasets(tx).page(caller.workspace_id, page), lambda row: DatasetOut.of(row))
 
 
 @router.get(

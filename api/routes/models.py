@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from sqlalchemy.orm import Session
 
 from api.deps import Config, Now, PageIn, Store, Tx, requires
@@ -23,6 +23,7 @@ from api.schemas.models import (
 )
 from core.access.principal import Principal
 from core.datasets.repository import Datasets
+from core.erasure import purging
 from core.platform.objects import ObjectStore
 from core.registry import service
 from core.registry.lifecycle import VersionState
@@ -139,9 +140,36 @@ def list_versions(
 ) -> Listing[VersionSummaryOut]:
     """Newest first, without files."""
     model = Models(tx).by_name(caller.workspace_id, name)
-    aliases = Versions(tx).aliases(model.id)
-    rows = Versions(tx).page(model.id, page)
-    return page.answer(rows, lambda version: VersionSummaryOut.of(model, version, aliases))
+    versions = Versions(tx)
+    aliases, lineage = versions.aliases(model.id), versions.lineage(model.id)
+    rows = versions.page(model.id, page)
+    return page.answer(rows, lambda version: VersionSummaryOut.of(model, version, aliases, lineage))
+
+
+@router.post(
+    "/{name}/versions/{version}/purge",
+    status_code=202,
+    response_model=VersionSummaryOut,
+    summary="Purge a version",
+    responses=problems(401, 403, 404, 409, 422),
+)
+def purge_version(
+    name: str,
+    version: Annotated[int, Path(ge=1, le=2**31 - 1)],
+    caller: Annotated[Principal, requires("models:write")],
+    tx: Tx,
+    now: Now,
+    reply: Response,
+) -> VersionSummaryOut:
+    """Puts the version out of use for good; its files are deleted soon after (`purged_at`). Repeating it is harmless.
+
+    Refused while an alias points at it or a run works from it (`version_in_use`), and under a legal hold.
+    """
+    model = Models(tx).by_name(caller.workspace_id, name)
+    purged = purging.purge_version(tx, caller=caller, model=model, number=version, at=now)
+    reply.headers["Location"] = f"/v1/models/{name}/versions/{version}"
+    versions = Versions(tx)
+    return VersionSummaryOut.of(model, purged, versions.aliases(model.id), versions.lineage(model.id))
 
 
 @router.put(
@@ -158,12 +186,22 @@ def put_alias(
     tx: Tx,
     now: Now,
 ) -> AliasOut:
-    """Promotes or rolls back. A version older than one from which data was unlearned still holds that data.
+    """Promotes or rolls back. A version that does not descend from one in which data was unlearned still holds it.
 
-    Pointing at such a version is refused (`holds_unlearned_data`) unless `force` is set; both are audited.
+    Pointing at such a version is refused (`holds_unlearned_data`) unless `force` is set; that is audited and told as an
+    event, and opens no deletion request again. A purged version is refused always.
     """
     model = Models(tx).by_name(caller.workspace_id, name)
-    service.point_alias(tx, caller=caller, model=model, alias=alias, version=body.version, force=body.force, at=now)
+    service.point_alias(
+        tx,
+        caller=caller,
+        model=model,
+        alias=alias,
+        version=body.version,
+        force=body.force,
+        reason=body.reason,
+        at=now,
+    )
     return AliasOut(model=model.name, alias=alias, version=body.version)
 
 
@@ -174,4 +212,4 @@ def _shown(tx: Session, store: ObjectStore, model: Model, version: ModelVersion,
         (file, None if gone else store.presign_get(file.uri, ttl_s=ttl_s, filename=PurePosixPath(file.path).name))
         for file in versions.files(version.id)
     ]
-    return VersionOut.with_files(model, version, versions.aliases(model.id), links)
+    return VersionOut.with_files(model, version, versions.aliases(model.id), versions.lineage(model.id), links)

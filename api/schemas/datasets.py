@@ -1,6 +1,6 @@
 """Data sets on the wire."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field
@@ -9,7 +9,7 @@ from pydantic.config import JsonDict
 from api.schemas.common import Name, Time, WireIn, WireOut
 from core.datasets.columns import ColumnMap
 from core.datasets.service import DEFAULT_TEMPLATE, CreateDataset
-from core.datasets.tables import Dataset, Record
+from core.datasets.tables import Dataset, DatasetEdition, Record
 
 _COLUMNS: JsonDict = {
     "record_id": "id",
@@ -49,6 +49,17 @@ _DATASET: JsonDict = {
     "erased": 12,
     "pending_erasure": 0,
     "fingerprint": "6a0f8c3a1f6b3f0b63f7d2c1f0c8f0a36b3e3a4d6d1b2c3d4e5f60718293a4b5",
+    "edition": 1,
+    "rewrite": "ours",
+    "rewrite_error": None,
+    "editions": [
+        {
+            "edition": 1,
+            "fingerprint": "6a0f8c3a1f6b3f0b63f7d2c1f0c8f0a36b3e3a4d6d1b2c3d4e5f60718293a4b5",
+            "records_removed": 0,
+            "created_at": "2031-03-01T11:12:41.020Z",
+        }
+    ],
     "error": None,
     "created_at": "2031-03-01T11:12:40.120Z",
     "ready_at": "2031-03-01T11:12:41.020Z",
@@ -91,6 +102,11 @@ class DatasetIn(WireIn):
     source_uri: str | None = Field(None, max_length=2048, description="a folder or one file that lies there already")
     image_shape: tuple[int, int, int] | None = Field(None, description="[height, width, channels] of raw pixels")
     prompt_template: str = Field(DEFAULT_TEMPLATE, max_length=4096, description="how a prompt is put to the model")
+    rewrite: Literal["ours", "never"] = Field(
+        "ours",
+        description="`ours`: once every model has unlearned them, erased records are taken out, by files that are "
+        "written anew into the service's own store; `never`: you do that",
+    )
 
     def to_command(self) -> CreateDataset:
         """What the service is told."""
@@ -103,11 +119,22 @@ class DatasetIn(WireIn):
             source_uri=self.source_uri,
             image_shape=self.image_shape,
             prompt_template=self.prompt_template,
+            rewrite=self.rewrite,
         )
 
 
+class EditionOut(WireOut):
+    """What the files were taken together until the next edition."""
+
+    edition: int
+    fingerprint: str
+    records_removed: int = Field(description="how many records it has less than the edition before")
+    created_at: Time
+
+
 class DatasetOut(WireOut):
-    """A data set. `counts` and `fingerprint` are those of the files; erasing records does not change them."""
+    """A data set. `counts` are those of the first edition: erased records stay counted. `fingerprint` is the present
+    files'."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_DATASET]})
 
@@ -126,13 +153,22 @@ class DatasetOut(WireOut):
     erased: int | None = Field(description="null in lists")
     pending_erasure: int | None = Field(description="null in lists")
     fingerprint: str | None = Field(description="SHA-256 over the files' digests and the column map")
+    edition: int = Field(description="counts up whenever erased records are taken out of the files")
+    rewrite: str = Field(description="`ours` or `never`, as registered")
+    rewrite_error: dict[str, Any] | None = Field(description="why the files could not be written anew: code, detail")
+    editions: list[EditionOut] | None = Field(description="oldest first; null in lists")
     error: dict[str, Any] | None = Field(description="why indexing failed: code, detail, errors")
     created_at: Time
     ready_at: Time | None
 
     @classmethod
-    def of(cls, dataset: Dataset, erasures: Mapping[str, int] | None = None) -> Self:
-        """A data set; ``erasures`` from ``Requests.erasures``."""
+    def of(
+        cls,
+        dataset: Dataset,
+        erasures: Mapping[str, int] | None = None,
+        editions: Sequence[DatasetEdition] | None = None,
+    ) -> Self:
+        """A data set; ``erasures`` from ``Requests.erasures``, ``editions`` from ``Editions.history``."""
         return cls(
             id=dataset.id,
             name=dataset.name,
@@ -149,6 +185,10 @@ class DatasetOut(WireOut):
             erased=None if erasures is None else erasures.get("erased", 0),
             pending_erasure=None if erasures is None else erasures.get("pending_erasure", 0),
             fingerprint=dataset.fingerprint,
+            edition=dataset.edition,
+            rewrite=dataset.rewrite,
+            rewrite_error=dataset.rewrite_error,
+            editions=None if editions is None else [EditionOut.model_validate(one) for one in editions],
             error=dataset.error,
             created_at=dataset.created_at,
             ready_at=dataset.ready_at,

@@ -8,6 +8,7 @@ from pydantic.config import JsonDict
 
 from api.schemas.common import Name, Time, WireIn, WireOut
 from core.evaluation.drift import Drift
+from core.registry.lineage import Lineage
 from core.registry.service import CreateModel
 from core.registry.tables import Model, ModelVersion
 from core.unlearning.job import StoredFile
@@ -55,6 +56,9 @@ _VERSION: JsonDict = {
     ],
     "metrics": {"after": {"forget": {"loss": 2.1, "accuracy": 0.4}, "membership_auc": 0.51}},
     "aliases": ["latest"],
+    "holds_unlearned_in": [],
+    "purge_blocked": None,
+    "purged_at": None,
     "created_at": "2031-03-01T11:14:02.512Z",
 }
 _SUMMARY: JsonDict = {key: value for key, value in _VERSION.items() if key != "files"}
@@ -173,12 +177,19 @@ class VersionSummaryOut(WireOut):
     digest: str = Field(description="SHA-256 over the sorted (path, sha256) pairs of the files")
     metrics: dict[str, Any] | None
     aliases: list[str]
+    holds_unlearned_in: list[int] = Field(
+        description="versions in which something was unlearned that this one still holds; empty: it holds nothing such"
+    )
+    purge_blocked: list[str] | None = Field(
+        description="why it is not purged although it is due: `alias:` and its name, `run`, `legal_hold`"
+    )
+    purged_at: Time | None = Field(description="when the last file of a purged version was gone")
     created_at: Time
 
     @classmethod
-    def of(cls, model: Model, version: ModelVersion, aliases: Mapping[str, int]) -> Self:
-        """A version of a model; ``aliases`` are all of the model's."""
-        return cls(**_fields(model, version, aliases))
+    def of(cls, model: Model, version: ModelVersion, aliases: Mapping[str, int], lineage: Lineage) -> Self:
+        """A version of a model; ``aliases`` and ``lineage`` are all of the model's."""
+        return cls(**_fields(model, version, aliases, lineage))
 
 
 class VersionOut(VersionSummaryOut):
@@ -194,11 +205,12 @@ class VersionOut(VersionSummaryOut):
         model: Model,
         version: ModelVersion,
         aliases: Mapping[str, int],
+        lineage: Lineage,
         files: Sequence[tuple[StoredFile, str | None]],
     ) -> Self:
         """A version with its files and their links."""
         shown = [ModelFileOut(path=f.path, size=f.size_bytes, sha256=f.sha256, url=url) for f, url in files]
-        return cls(**_fields(model, version, aliases), files=shown)
+        return cls(**_fields(model, version, aliases, lineage), files=shown)
 
 
 class AliasIn(WireIn):
@@ -207,7 +219,8 @@ class AliasIn(WireIn):
     model_config = ConfigDict(json_schema_extra={"examples": [{"version": 2}]})
 
     version: int = Field(ge=1, le=2**31 - 1)
-    force: bool = Field(False, description="even though the version still holds data that was unlearned later")
+    force: bool = Field(False, description="even though the version still holds data that was unlearned")
+    reason: str | None = Field(None, min_length=1, max_length=2000, description="kept in the audit log")
 
 
 class AliasOut(WireOut):
@@ -222,7 +235,7 @@ class AliasOut(WireOut):
     version: int
 
 
-def _fields(model: Model, version: ModelVersion, aliases: Mapping[str, int]) -> dict[str, Any]:
+def _fields(model: Model, version: ModelVersion, aliases: Mapping[str, int], lineage: Lineage) -> dict[str, Any]:
     return {
         "id": version.id,
         "model": model.name,
@@ -235,5 +248,8 @@ def _fields(model: Model, version: ModelVersion, aliases: Mapping[str, int]) -> 
         "digest": version.digest,
         "metrics": version.metrics,
         "aliases": [alias for alias, number in aliases.items() if number == version.version],
+        "holds_unlearned_in": lineage.holds(version.version),
+        "purge_blocked": version.purge_blocked,
+        "purged_at": version.purged_at,
         "created_at": version.created_at,
     }

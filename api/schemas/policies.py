@@ -77,9 +77,16 @@ class PolicyIn(WireIn):
     )
     review_on: list[str] = Field(default=_BODY["review_on"], description="verdicts after which a person decides")
     fail_on: list[str] = Field(default=_BODY["fail_on"], description="verdicts that end the run as failed")
-    retention_days: int = Field(30, description="how long files of superseded versions are kept")
+    retention_days: int = Field(
+        30, description="how long files of superseded versions are kept that hold what was unlearned since"
+    )
     recheck_days: int = Field(
         30, description="how long records that a run forgot may be read, to see that later runs leave them forgotten"
+    )
+    originals_days: int = Field(
+        0,
+        description="how long a data set's files from before its erased records were taken out are kept at least; "
+        "while `recheck_days` lasts they are kept anyway",
     )
 
 
@@ -110,6 +117,7 @@ class PolicyOut(WireOut):
     fail_on: list[str]
     retention_days: int
     recheck_days: int
+    originals_days: int
     created_at: Time | None
 
     @classmethod

@@ -8,8 +8,10 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from api.schemas.common import Time, WireOut
+from api.schemas.legal_holds import HoldOut
 from core.deletions.reports import MOST_OVERDUE, Compliance
 from core.deletions.tables import DeletionRequest
+from core.erasure.reporting import MOST_COPIES, Copy, Erasure
 from core.platform.clock import rfc3339
 
 _GROUP: JsonDict = {
@@ -40,6 +42,26 @@ _GROUP: JsonDict = {
         "no_deadline": 0,
     },
 }
+_ERASURE: JsonDict = {
+    "counts": {"version": {"kept": 1, "purged": 3}, "dataset_file": {"waiting_for_owner": 1}},
+    "copies": [
+        {
+            "kind": "dataset_file",
+            "name": "digits",
+            "number": 1,
+            "path": "train.parquet",
+            "uri": "s3://training/acme/digits/train.parquet",
+            "state": "waiting_for_owner",
+            "blocked_by": [],
+            "superseded_at": "2031-03-01T12:00:00.000Z",
+            "keep_until": "2031-03-31T12:00:00.000Z",
+            "purged_at": None,
+        }
+    ],
+    "copies_cut_off": False,
+    "datasets": [],
+    "legal_holds": [],
+}
 _REPORT: JsonDict = {
     "from": "2031-01-01T00:00:00.000Z",
     "to": "2031-04-01T00:00:00.000Z",
@@ -48,6 +70,7 @@ _REPORT: JsonDict = {
     "regulations": {"gdpr": _GROUP},
     "overdue": [],
     "overdue_cut_off": False,
+    "erasure": _ERASURE,
     "test": False,
 }
 
@@ -72,6 +95,46 @@ class GroupOut(WireOut):
     open_by_time_left: dict[str, int] = Field(description="open requests by what is left until their deadline")
 
 
+class CopyOut(WireOut):
+    """A superseded copy that holds, or held, what was erased."""
+
+    kind: str = Field(description="`version` or `dataset_file`")
+    name: str = Field(description="of the model or data set")
+    number: int = Field(description="the version, or the last edition that the file was part of")
+    path: str | None
+    uri: str
+    state: str = Field(
+        description="`kept`, `in_use` (not superseded), `blocked`, `waiting_for_owner`, `deleting`, `purged`"
+    )
+    blocked_by: list[str]
+    superseded_at: Time | None
+    keep_until: Time | None
+    purged_at: Time | None
+
+
+class UncleanOut(WireOut):
+    """A data set whose present files hold erased records."""
+
+    dataset: str
+    records: int
+    why: str = Field(description="`waiting`, `needed_by_a_model`, `never`, `legal_hold`, or why rewriting failed")
+
+
+class ErasureOut(WireOut):
+    """What is left of what was erased, as things stand now; copies purged in the period are counted."""
+
+    counts: dict[str, dict[str, int]] = Field(description="copies by kind and state")
+    copies: list[CopyOut] = Field(description=f"those not purged; at most {MOST_COPIES:,}, the CSV has all")
+    copies_cut_off: bool
+    datasets: list[UncleanOut]
+    legal_holds: list[HoldOut] = Field(description="in force")
+
+    @classmethod
+    def of(cls, found: Erasure) -> Self:
+        """From the report."""
+        return cls.model_validate(found)
+
+
 class ComplianceOut(WireOut):
     """How deadlines were kept for the requests received in a period, as they stand now."""
 
@@ -86,10 +149,11 @@ class ComplianceOut(WireOut):
         description=f"open requests past their deadline, the longest first; at most {MOST_OVERDUE:,}, the CSV has all"
     )
     overdue_cut_off: bool
+    erasure: ErasureOut
     test: bool = Field(description="about requests of test keys, which no model has forgotten")
 
     @classmethod
-    def of(cls, found: Compliance, *, test: bool) -> Self:
+    def of(cls, found: Compliance, erasure: Erasure, *, test: bool) -> Self:
         """From the report."""
         period = {"from": found.period.start, "to": found.period.end, "generated_at": found.period.now}
         return cls.model_validate(
@@ -99,6 +163,7 @@ class ComplianceOut(WireOut):
                 "regulations": found.regulations,
                 "overdue": found.overdue,
                 "overdue_cut_off": found.overdue_cut_off,
+                "erasure": ErasureOut.of(erasure),
                 "test": test,
             }
         )
@@ -121,6 +186,28 @@ COLUMNS: Final = (
     "record_count",
 )
 """The columns of the CSV. ``kept``: on_time, late, open, overdue, or empty when nothing was promised."""
+
+
+COPY_COLUMNS: Final = (
+    "kind",
+    "name",
+    "number",
+    "path",
+    "uri",
+    "state",
+    "blocked_by",
+    "superseded_at",
+    "keep_until",
+    "purged_at",
+)
+"""The columns of the CSV about copies."""
+
+
+def copy_line(copy: Copy) -> Sequence[Any]:
+    """A superseded copy as a line of the CSV."""
+    moments = (copy.superseded_at, copy.keep_until, copy.purged_at)
+    about = (copy.kind, copy.name, copy.number, copy.path, copy.uri, copy.state, " ".join(copy.blocked_by))
+    return (*about, *map(_time, moments))
 
 
 def line_of(row: DeletionRequest, now: datetime) -> Sequence[Any]:

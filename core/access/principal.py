@@ -22,6 +22,8 @@ SCOPES: Final[Mapping[str, str]] = {
     "webhooks:write": "manage webhook endpoints",
     "policies:read": "read policies",
     "policies:write": "change policies",
+    "holds:read": "read legal holds",
+    "holds:write": "place and release legal holds",
     "audit:read": "read the audit log",
     "reports:read": "read reports",
     "keys:write": "manage API keys",

@@ -52,6 +52,8 @@ class Facts:
     run: Run
     model: Model
     dataset: Dataset
+    fingerprint: str
+    """Of the data set's files as the run read them."""
     base: Weights
     published: Weights | None
     requests: Sequence[tuple[str, datetime]]
@@ -85,7 +87,7 @@ def build(facts: Facts, *, id: str, issuer: str, salt: bytes, at: datetime) -> d
         "model": {"name": facts.model.name, "task": facts.model.task},
         "base": _version(facts.base),
         "published": _version(facts.published) if facts.published else None,
-        "dataset": _dataset(facts.dataset, run),
+        "dataset": _dataset(facts.dataset, facts.fingerprint, run),
         "deletion_requests": [{"id": key, "received_at": rfc3339(came)} for key, came in facts.requests],
         "records": _records(facts, salt),
         "run": _run(run),
@@ -125,8 +127,8 @@ def _version(weights: Weights) -> dict[str, Any]:
     return {"version": weights.version.version, "digest": weights.version.digest, "files": files}
 
 
-def _dataset(dataset: Dataset, run: Run) -> dict[str, Any]:
-    fingerprint, selected = str(dataset.fingerprint), run.selection
+def _dataset(dataset: Dataset, fingerprint: str, run: Run) -> dict[str, Any]:
+    selected = run.selection
     named = {"name": dataset.name, "fingerprint": fingerprint}
     if selected is None:
         return {**named, "selection": None, "before": None, "after": None}

@@ -15,20 +15,27 @@ from core.certificates.canonical import canonical
 from core.certificates.claims import Decision, Facts, Weights, build
 from core.certificates.errors import RecordNotCovered
 from core.certificates.repository import CertificateFilter, Certificates
-from core.certificates.tables import Certificate
+from core.certificates.tables import Certificate, SigningKey
+from core.datasets.editions import Editions
 from core.datasets.repository import Datasets
 from core.deletions.repository import Requests
 from core.deletions.tables import DeletionEvent
 from core.platform import outbox
 from core.platform.ids import new_id
 from core.platform.paging import Page, Slice
+from core.platform.resealing import Sealed
 from core.platform.secrets import Keyring
 from core.registry.repository import Models, Versions
 from core.runs.repository import Runs
 from core.runs.tables import Run
 
-_PURPOSE: Final = "certificate-salt"
+PURPOSE: Final = "certificate-salt"
 _SALT_BYTES: Final = 32
+SEALED: Final = (
+    Sealed(Certificate, Certificate.sealed_salt, PURPOSE),
+    Sealed(SigningKey, SigningKey.sealed_private, keys.PURPOSE),
+)
+"""What this slice keeps sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ def issue(tx: Session, *, run_id: str, issuer: str, keyring: Keyring, at: dateti
         kind=claims["kind"],
         jws=token,
         kid=key.kid,
-        sealed_salt=keyring.seal(_PURPOSE, salt),
+        sealed_salt=keyring.seal(PURPOSE, salt),
         created_at=at,
     )
     Certificates(tx).add(certificate)
@@ -95,7 +102,7 @@ def search(tx: Session, *, workspace_id: str, wanted: CertificateFilter, page: P
 def prove(tx: Session, *, workspace_id: str, certificate_id: str, record_id: str, keyring: Keyring) -> merkle.Proof:
     """That the certificate speaks of this record. Raises ``CertificateNotFound`` and ``RecordNotCovered``."""
     certificate = Certificates(tx).get_for(workspace_id, certificate_id)
-    salt = keyring.open(_PURPOSE, certificate.sealed_salt)
+    salt = keyring.open(PURPOSE, certificate.sealed_salt)
     try:
         return merkle.prove(salt, Runs(tx).records(certificate.run_id), record_id)
     except KeyError:
@@ -111,6 +118,7 @@ def _facts(tx: Session, run: Run) -> Facts:
     model = Models(tx).get(run.model_id)
     request_ids = tuple(runs.requests_of([run.id]).get(run.id, ()))
     published = run.published_version
+    edition = int((run.selection or {}).get("edition", 1))
 
     def weights(number: int) -> Weights:
         version = versions.resolve(model.id, str(number))
@@ -120,6 +128,7 @@ def _facts(tx: Session, run: Run) -> Facts:
         run=run,
         model=model,
         dataset=Datasets(tx).get(model.dataset_id),
+        fingerprint=Editions(tx).fingerprint(model.dataset_id, edition),
         base=weights(run.base_version),
         published=weights(published) if published is not None else None,
         requests=requests.received(request_ids),

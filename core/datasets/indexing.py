@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import structlog
@@ -11,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from core.datasets.columns import ColumnMap
+from core.datasets.editions import Editions
 from core.datasets.errors import InvalidDataset
 from core.datasets.fingerprint import fingerprint
 from core.datasets.identities import IdentityDigests
@@ -26,6 +26,7 @@ from core.platform.errors import DependencyDown, DomainError, InvalidInput, Prob
 from core.platform.objects import ObjectStore
 from core.platform.objects.transfer import fetch
 from core.platform.secrets import Keyring
+from core.platform.workfolder import FILES, work_folder
 from core.unlearning.job import StoredFile
 from core.uploads import service as uploads
 from core.uploads import sources
@@ -42,7 +43,7 @@ SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
 anything."""
 
 MAX_ROWS: Final = 50_000_000
-_READERS: Final[Mapping[str, Reader]] = {"parquet": read_parquet, "jsonl": read_jsonlines}
+READERS: Final[Mapping[str, Reader]] = {"parquet": read_parquet, "jsonl": read_jsonlines}
 
 _LEASE_S: Final = 60.0
 """A data set whose indexing broke off (outage, killed process) is tried again after this."""
@@ -102,8 +103,8 @@ def build_index(
     with tx.begin_nested():
         index = _Index(tx, IdentityDigests(keyring), dataset, max_rows)
         for file in files:
-            with TemporaryDirectory(prefix="index-", dir=scratch) as folder:
-                index.add(store, file, Path(folder) / "data")
+            with work_folder(scratch, FILES) as folder:
+                index.add(store, file, folder / "data")
         index.finish()
 
 
@@ -140,7 +141,7 @@ class _Index:
         self._dataset = dataset
         self._max_rows = max_rows
         self._layout = layout_of(dataset)
-        self._read = _READERS[dataset.format]
+        self._read = READERS[dataset.format]
         self._files: list[tuple[StoredFile, int]] = []
         self._splits = Counter[str]()
 
@@ -165,14 +166,14 @@ class _Index:
         if not self._splits:
             raise _invalid("", "no_records", "The files hold no records.")
         datasets, dataset = Datasets(self._tx), self._dataset
-        datasets.add_files(dataset.id, self._files)
+        datasets.add_files(dataset.id, self._files, identities_key_id=self._digests.key_id)
         dataset.counts = dict(self._splits)
         dataset.subjects = datasets.subjects(dataset.id)
         dataset.fingerprint = fingerprint([file for file, _ in self._files], dataset.columns)
         dataset.status = DatasetStatus.READY
-        dataset.ready_at = database_now(self._tx)
+        dataset.ready_at = ready_at = database_now(self._tx)
         dataset.index_lease_until = None
-        self._tx.flush()
+        Editions(self._tx).begin(dataset, records_removed=0, at=ready_at)
 
     def _insert(self, batch: Batch) -> int:
         rows = [
@@ -190,7 +191,7 @@ class _Index:
         for kind, values in batch.identities.items():
             named = ((record_id, value) for record_id, value in zip(batch.record_ids, values, strict=True) if value)
             digests = ((record_id, self._digests(kind, value)) for record_id, value in named)
-            self._records.copy_identities(self._dataset.id, kind, digests)
+            self._records.copy_identities(self._dataset.id, kind, self._digests.key_id, digests)
         self._splits.update(batch.splits)
         if self._splits.total() > self._max_rows:
             raise BadData("too_many_rows", f"the data set has more than {self._max_rows} rows")

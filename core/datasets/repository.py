@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
+from core.datasets.editions import Editions, stored
 from core.datasets.errors import DatasetNotFound, DatasetNotReady
 from core.datasets.lifecycle import DatasetStatus
 from core.datasets.records import RecordRef, Records, Resolution, SelectionCounts
-from core.datasets.tables import Dataset, DatasetFile, Record, RecordIdentity
+from core.datasets.tables import Dataset, DatasetEdition, DatasetFile, Record, RecordIdentity
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.unlearning.job import DatasetSource, StoredFile
 
@@ -44,27 +45,28 @@ class Datasets:
         rows = self._tx.execute(select(Dataset.id, Dataset.name).where(Dataset.id.in_(dataset_ids)))
         return {row.id: row.name for row in rows}
 
-    def source(self, dataset_id: str) -> DatasetSource:
-        """Where the records are read from. Raises ``DatasetNotFound`` or ``DatasetNotReady``."""
+    def source(self, dataset_id: str, edition: int | None = None) -> DatasetSource:
+        """Where the records are read from, by default the present edition.
+
+        Raises ``DatasetNotFound``, ``DatasetNotReady`` or ``FilesPurged``.
+        """
         dataset = self.get(dataset_id)
         if dataset.status != DatasetStatus.READY or dataset.fingerprint is None:
             raise DatasetNotReady(f"The data set {dataset.name!r} is not ready ({dataset.status}).")
+        editions, wanted = Editions(self._tx), edition or dataset.edition
         height, width, channels = dataset.image_shape or (0, 0, 0)
         return DatasetSource(
             format="parquet" if dataset.format == "parquet" else "jsonl",
             columns=dataset.columns,
-            files=tuple(self.files(dataset_id)),
-            fingerprint=dataset.fingerprint,
+            files=tuple(editions.files(dataset_id, wanted)),
+            fingerprint=editions.fingerprint(dataset_id, wanted),
             image_shape=(height, width, channels) if dataset.image_shape else None,
             prompt_template=dataset.prompt_template,
         )
 
     def files(self, dataset_id: str) -> Sequence[StoredFile]:
-        """The files in the order in which records count them."""
-        rows = self._tx.scalars(
-            select(DatasetFile).where(DatasetFile.dataset_id == dataset_id).order_by(DatasetFile.ordinal)
-        )
-        return [StoredFile(row.path, row.uri, row.size_bytes, row.sha256) for row in rows]
+        """The present files in the order in which records count them."""
+        return [stored(row) for row in Editions(self._tx).present(dataset_id)]
 
     def add(self, dataset: Dataset) -> Dataset:
         """Insert a data set; the caller has made sure that its name is free."""
@@ -72,7 +74,7 @@ class Datasets:
         self._tx.flush()
         return dataset
 
-    def add_files(self, dataset_id: str, files: Sequence[tuple[StoredFile, int]]) -> None:
+    def add_files(self, dataset_id: str, files: Sequence[tuple[StoredFile, int]], *, identities_key_id: str) -> None:
         """Insert the files with their row counts, in reading order."""
         for ordinal, (file, rows) in enumerate(files):
             self._tx.add(
@@ -84,13 +86,34 @@ class Datasets:
                     size_bytes=file.size_bytes,
                     sha256=file.sha256,
                     rows=rows,
+                    identities_key_id=identities_key_id,
                 )
             )
         self._tx.flush()
 
+    def identities_behind(self, key_id: str) -> Sequence[str]:
+        """Data sets with identities that are not all kept under this key alone."""
+        stale = select(RecordIdentity.record_id).where(
+            RecordIdentity.dataset_id == Dataset.id, RecordIdentity.key_id.is_distinct_from(key_id)
+        )
+        return self._tx.scalars(select(Dataset.id).where(stale.exists()).order_by(Dataset.id)).all()
+
+    def files_without_digests(self, dataset_id: str, key_id: str) -> Sequence[tuple[int, StoredFile]]:
+        """The files, by their place, whose identities do not all have digests under this key."""
+        query = select(DatasetFile).where(
+            DatasetFile.dataset_id == dataset_id, DatasetFile.identities_key_id.is_distinct_from(key_id)
+        )
+        rows = self._tx.scalars(query.order_by(DatasetFile.ordinal))
+        return [(row.ordinal, StoredFile(row.path, row.uri, row.size_bytes, row.sha256)) for row in rows]
+
+    def mark_digests(self, dataset_id: str, ordinal: int, key_id: str) -> None:
+        """All identities of the file have digests under this key."""
+        one = (DatasetFile.dataset_id == dataset_id) & (DatasetFile.ordinal == ordinal)
+        self._tx.execute(update(DatasetFile).where(one).values(identities_key_id=key_id))
+
     def remove(self, dataset_id: str) -> None:
         """Delete a data set that failed, with whatever is left of it."""
-        for table in (RecordIdentity, Record, DatasetFile):
+        for table in (RecordIdentity, Record, DatasetFile, DatasetEdition):
             self._tx.execute(delete(table).where(table.dataset_id == dataset_id))
         self._tx.execute(delete(Dataset).where(Dataset.id == dataset_id))
 

@@ -40,6 +40,7 @@ class CreateDataset:
     source_uri: str | None = None
     image_shape: tuple[int, int, int] | None = None
     prompt_template: str = DEFAULT_TEMPLATE
+    rewrite: str = "ours"
 
 
 def create(
@@ -132,6 +133,8 @@ def _added(tx: Session, caller: Principal, command: CreateDataset, source_uri: s
         prompt_template=command.prompt_template,
         source_uri=source_uri,
         status=DatasetStatus.INDEXING,
+        edition=1,
+        rewrite=command.rewrite,
         counts={},
         subjects=0,
         created_at=at,

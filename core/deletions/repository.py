@@ -9,12 +9,12 @@ from typing import Any, TypeVarTuple
 from sqlalchemy import ARRAY, Select, String, and_, bindparam, exists, func, insert, literal, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from core.access.repository import advisory_number
 from core.datasets.tables import Dataset, Record
 from core.deletions.commands import ListFilter, Waiter
 from core.deletions.errors import RequestNotFound
 from core.deletions.lifecycle import OPEN, Status
 from core.deletions.tables import DeletionEvent, DeletionRecord, DeletionRequest, DeletionTarget
+from core.holds.repository import LEGAL_HOLD, Holds, dataset_held, model_held
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.registry.tables import Model, ModelVersion
 
@@ -45,9 +45,9 @@ class Requests:
 
         Whoever changes record states takes this first (after a run's row, if it holds one). So states that were read
         stay true, no rows need be locked one by one, and two such transactions can never wait for each other,
-        whatever the order of their ids. Released at the end of ``tx``.
+        whatever the order of their ids. Nor is a legal hold placed meanwhile. Released at the end of ``tx``.
         """
-        self._tx.execute(select(func.pg_advisory_xact_lock(advisory_number("erasure", workspace_id))))
+        Holds(self._tx).serialise(workspace_id)
 
     def add(self, request: DeletionRequest, targets: Sequence[DeletionTarget]) -> None:
         """Insert a request and its targets."""
@@ -114,12 +114,13 @@ class Requests:
         )
         return self._tx.scalars(statement).all()
 
-    def mark_old_copies_purged(self, request_ids: Collection[str], at: datetime) -> None:
-        """Note that no superseded copy holds the requests' records any more; the first time counts."""
-        for request in self.lock(request_ids):
-            if request.old_copies_purged_at is None:
-                request.old_copies_purged_at = request.updated_at = at
-                request.revision += 1
+    def mark_old_copies_purged(self, request_ids: Collection[str], at: datetime) -> Sequence[DeletionRequest]:
+        """Note that no superseded copy holds the requests' records any more; the first time counts. Those marked."""
+        marked = [request for request in self.lock(request_ids) if request.old_copies_purged_at is None]
+        for request in marked:
+            request.old_copies_purged_at = request.updated_at = at
+            request.revision += 1
+        return marked
 
     def of_run(self, run_id: str) -> Sequence[str]:
         """Ids of the requests whose targets a run has taken last, in order."""
@@ -165,12 +166,20 @@ class Requests:
         self._tx.flush()
 
     def next_held_idle(self) -> DeletionRequest | None:
-        """A pending request whose hold is over and that has no model to wait for."""
-        waits = exists().where(DeletionTarget.request_id == DeletionRequest.id, DeletionTarget.status.in_(OPEN))
+        """A pending request that has no model to wait for and is not held, or no more, by caller or law."""
+        row = DeletionRequest
+        waits = exists().where(DeletionTarget.request_id == row.id, DeletionTarget.status.in_(OPEN))
+        covered = exists().where(
+            DeletionRecord.request_id == row.id, dataset_held(row.workspace_id, DeletionRecord.dataset_id)
+        )
+        on_model = exists().where(
+            DeletionTarget.request_id == row.id, Model.id == DeletionTarget.model_id, model_held()
+        )
         statement = (
-            select(DeletionRequest)
-            .where(DeletionRequest.status == Status.PENDING, DeletionRequest.hold_until <= func.now(), ~waits)
-            .order_by(DeletionRequest.id)
+            select(row)
+            .where(row.status == Status.PENDING, or_(row.hold_until.is_(None), row.hold_until <= func.now()))
+            .where(~waits, ~covered, ~on_model)
+            .order_by(row.id)
             .limit(1)
         )
         return self._tx.scalar(statement)
@@ -226,6 +235,15 @@ class Requests:
             .group_by(Record.state)
         )
         return {str(state): int(count) for state, count in self._tx.execute(statement)}
+
+    def open_in(self, workspace_id: str, *, at_most: int) -> int:
+        """How many of the workspace's requests have not ended; counted up to ``at_most``."""
+        some = (
+            select(DeletionRequest.id)
+            .where(DeletionRequest.workspace_id == workspace_id, DeletionRequest.status.in_(OPEN))
+            .limit(at_most)
+        )
+        return self._tx.execute(select(func.count()).select_from(some.subquery())).scalar_one()
 
     def searchable(self, workspace_id: str) -> Sequence[Dataset]:
         """Every data set of the workspace, whatever its status, by id."""
@@ -319,11 +337,11 @@ class Requests:
         return found
 
     def waits_of(self, request_ids: Collection[str]) -> Mapping[str, str]:
-        """For each pending request that waits for others, why: too few people rather than a window that is open."""
+        """For each pending request that waits, why: a hold rather than too few people, these rather than a window."""
         if not request_ids:
             return {}
         statement = (
-            select(DeletionTarget.request_id, func.max(DeletionTarget.waits_for))
+            select(DeletionTarget.request_id, _first_reason(DeletionTarget.waits_for))
             .where(
                 DeletionTarget.request_id.in_(list(request_ids)),
                 DeletionTarget.status == Status.PENDING,
@@ -364,6 +382,11 @@ class Requests:
         return page_of(rows, page, lambda found: (found.created_at, found.id))
 
 
+def _first_reason(waits_for: Any) -> Any:
+    held = func.max(waits_for).filter(waits_for == LEGAL_HOLD)
+    return func.coalesce(held, func.max(waits_for))
+
+
 def _pending(model_id: str, policy: str | None) -> Select[str]:
     return (
         select(DeletionRequest.id)
@@ -393,7 +416,8 @@ def _to_forget(statement: Select[*Columns], model_id: str, request_ids: Collecti
         statement.select_from(covered)
         .join(Record, and_(Record.dataset_id == covered.dataset_id, Record.record_id == covered.record_id))
         .join(Model, Model.dataset_id == covered.dataset_id)
-        .where(Model.id == model_id, covered.request_id.in_(list(request_ids)), Record.split == "train", ~unlearned)
+        .where(Model.id == model_id, covered.request_id.in_(list(request_ids)))
+        .where(Record.split == "train", Record.last_edition.is_(None), ~unlearned)
     )
 
 

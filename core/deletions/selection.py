@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from core.access.sandboxes import is_sandbox
-from core.datasets.identities import identity_digest
+from core.datasets.identities import identity_digests
 from core.datasets.repository import Datasets, RecordRef, Records
 from core.datasets.tables import Dataset
 from core.deletions import stand_ins
@@ -118,11 +118,12 @@ def _records(
 
 
 def digests_of(command: SubmitDeletion, keyring: Keyring) -> Sequence[tuple[str, bytes]]:
-    """Types and keyed digests of the identities, each once."""
+    """Types and keyed digests of the identities under every secret, each once."""
     return sorted(
         {
-            (known.type, identity_digest(keyring, known.type, known.value, hashed=known.hashed))
+            (known.type, digest)
             for known in command.identities
+            for digest in identity_digests(keyring, known.type, known.value, hashed=known.hashed)
         }
     )
 
@@ -150,8 +151,11 @@ def _part(tx: Session, dataset_id: str, found: Mapping[str, RecordRef], model: M
 
 
 def _models_holding(record: RecordRef, models: Sequence[str], unlearned: frozenset[str]) -> frozenset[str]:
-    """Models that have learnt from the record and not unlearned it. Nobody learns from a held-out record."""
-    return frozenset(models) - unlearned if record.split == "train" else frozenset()
+    """Models that have learnt from the record and not unlearned it.
+
+    Nobody learns from a held-out record, nor from one that has left the files: a model that came later has not seen it.
+    """
+    return frozenset(models) - unlearned if record.split == "train" and record.in_files else frozenset()
 
 
 def _unmarked(record: RecordRef, *, has_models: bool) -> bool:

@@ -39,6 +39,11 @@ class DeletionRequest(Base):
             "id",
             postgresql_where=text("warn_next_at is not null and status in ('pending', 'in_progress', 'needs_review')"),
         ),
+        Index(
+            "ix_deletion_requests_unpurged",
+            "id",
+            postgresql_where=text("status = 'completed' and old_copies_purged_at is null"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

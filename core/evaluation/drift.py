@@ -48,8 +48,10 @@ class Drift:
     reasons: tuple[str, ...]
 
 
-def drift(past: Sequence[PastRun], rule: RetrainRule = RULE) -> Drift:
+def drift(past: Sequence[PastRun], rule: RetrainRule = RULE, *, holds_unlearned_in: Sequence[int] = ()) -> Drift:
     """Add up the published runs since training, oldest first.
+
+    ``holds_unlearned_in``: versions in which something was unlearned that the latest one holds, after a rollback.
 
     Drops are summed run by run, each measured on one set before and after, because the sets change from run to run; a
     run without a measurement adds nothing. The share is of the erased records together with those that the last run
@@ -69,6 +71,9 @@ def drift(past: Sequence[PastRun], rule: RetrainRule = RULE) -> Drift:
         reasons.append(f"{share:.1%} of the training records have been erased, more than {rule.erased_share:.1%}.")
     if past and past[-1].earlier_forgotten is False:
         reasons.append("The last run brought back records that earlier runs had forgotten.")
+    if holds_unlearned_in:
+        versions = ", ".join(map(str, holds_unlearned_in))
+        reasons.append(f"By a rollback the latest version holds data again that was unlearned in version {versions}.")
     return Drift(len(past), erased, share, retain, holdout, "retrain" if reasons else "keep", tuple(reasons))
 
 

@@ -26,6 +26,7 @@ Prefix = Literal[
     "aud",
     "req",
     "dsr",
+    "hold",
 ]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32, lower case: no i, l, o, u

@@ -65,9 +65,12 @@ class Policy:
     fail_on: tuple[str, ...] = ()
     """Verdicts that end the run as failed."""
     retention_days: int = 30
-    """How long the files of a superseded version are kept."""
+    """How long the files of a superseded version are kept that holds what was unlearned since."""
     recheck_days: int = 30
     """How long records that a run forgot may still be read, to see that later runs leave them forgotten; 0: never."""
+    originals_days: int = 0
+    """How long a data set's files from before its erased records were taken out are kept at least, whatever
+    ``recheck_days`` says; as long as records may be read they are kept anyway."""
 
     @property
     def targets(self) -> dict[str, float]:
@@ -269,6 +272,7 @@ _FIELDS: Final[Mapping[str, _Rule]] = {
     "fail_on": _some_of(VERDICTS),
     "retention_days": _whole(0, 36_500),
     "recheck_days": _whole(0, 36_500),
+    "originals_days": _whole(0, 36_500),
 }
 
 

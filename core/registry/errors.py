@@ -34,7 +34,7 @@ class NothingChanged(Conflict):
 
 
 class HoldsUnlearnedData(Conflict):
-    """The version is older than one from which data was unlearned, so it still holds that data."""
+    """The version does not descend from one in which data was unlearned, so it still holds that data."""
 
     code = "holds_unlearned_data"
 
@@ -43,6 +43,12 @@ class VersionPurged(Conflict):
     """The version's files have been deleted."""
 
     code = "version_purged"
+
+
+class VersionInUse(Conflict):
+    """An alias points at the version or a run works from it, so it cannot be purged."""
+
+    code = "version_in_use"
 
 
 class InvalidModelFolder(InvalidInput):

@@ -59,11 +59,11 @@ def publish(
         ),
         files,
     )
-    if base is not None:
-        _retire(tx, model, base, at)
+    if base is not None and base.state == VersionState.ACTIVE:  # else an alias was moved back to it
+        retire(tx, model, base, at)
     for alias in (LATEST, PRODUCTION) if production_follows else (LATEST,):
         versions.point(model_id, alias, version.version)
-    put_event(tx, workspace_id=model.workspace_id, type="model_version.published", data=_told(model, version), at=at)
+    put_event(tx, workspace_id=model.workspace_id, type="model_version.published", data=told(model, version), at=at)
     return version
 
 
@@ -77,15 +77,16 @@ def _weights(files: Sequence[StoredFile]) -> frozenset[tuple[str, str]]:
     return frozenset((file.path, file.sha256) for file in files if file.path.endswith(".safetensors"))
 
 
-def _retire(tx: Session, model: Model, version: ModelVersion, at: datetime) -> None:
-    if version.state != VersionState.ACTIVE:
-        return  # an alias was moved back to it: it was retired before
+def retire(tx: Session, model: Model, version: ModelVersion, at: datetime) -> None:
+    """Note that an active version is superseded, and tell of it; the model's row must be locked."""
     version.state = advance(version.state, VersionState.RETIRED)
+    version.retired_at = at
     tx.flush()
-    put_event(tx, workspace_id=model.workspace_id, type="model_version.retired", data=_told(model, version), at=at)
+    put_event(tx, workspace_id=model.workspace_id, type="model_version.retired", data=told(model, version), at=at)
 
 
-def _told(model: Model, version: ModelVersion) -> dict[str, Any]:
+def told(model: Model, version: ModelVersion) -> dict[str, Any]:
+    """What an event about a version says."""
     return {
         "id": version.id,
         "model": model.name,

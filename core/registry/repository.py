@@ -3,12 +3,14 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
+from core.access.sandboxes import in_sandbox
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.registry.errors import ModelNotFound, VersionNotFound
+from core.registry.lineage import Descent, Lineage
 from core.registry.tables import Model, ModelAlias, ModelFile, ModelVersion
 from core.unlearning.job import StoredFile
 
@@ -113,16 +115,39 @@ class Versions:
         """The highest version number given out; 0 before the first."""
         return self._tx.scalar(select(func.max(ModelVersion.version)).where(ModelVersion.model_id == model_id)) or 0
 
-    def last_unlearned(self, model_id: str) -> int:
-        """The highest number of a version that a run published; 0 when there is none."""
-        return (
-            self._tx.scalar(
-                select(func.max(ModelVersion.version)).where(
-                    ModelVersion.model_id == model_id, ModelVersion.run_id.is_not(None)
-                )
-            )
-            or 0
+    def all(self, model_id: str) -> Sequence[ModelVersion]:
+        """Every version of a model as it is now, in order of number."""
+        statement = select(ModelVersion).where(ModelVersion.model_id == model_id).order_by(ModelVersion.version)
+        return self._tx.scalars(statement.execution_options(populate_existing=True)).all()
+
+    def lineage(self, model_id: str) -> Lineage:
+        """What each version of the model still holds."""
+        columns = (ModelVersion.version, ModelVersion.parent_version, ModelVersion.run_id, ModelVersion.digest)
+        rows = self._tx.execute(select(*columns).where(ModelVersion.model_id == model_id))
+        return Lineage.of(Descent(*row) for row in rows)
+
+    def being_purged(self) -> Sequence[str]:
+        """Ids of purged versions of which files are left."""
+        statement = select(ModelVersion.id).where(ModelVersion.state == "purged", ModelVersion.purged_at.is_(None))
+        return self._tx.scalars(statement.order_by(ModelVersion.id)).all()
+
+    def lock_purged(self, version_id: str) -> ModelVersion | None:
+        """A purged version of which files are left, locked; None when it is none, or somebody else is at it."""
+        statement = (
+            select(ModelVersion)
+            .where(ModelVersion.id == version_id, ModelVersion.state == "purged", ModelVersion.purged_at.is_(None))
+            .with_for_update(skip_locked=True)
         )
+        return self._tx.scalar(statement.execution_options(populate_existing=True))
+
+    def unlearned_models(self) -> Sequence[str]:
+        """Models with versions that may hold what a run of theirs has unlearned: ids in order. None of sandboxes."""
+        by_run = aliased(ModelVersion)
+        unlearned = exists().where(by_run.model_id == ModelVersion.model_id, by_run.run_id.is_not(None))
+        live = select(Model.id).where(~in_sandbox(Model.workspace_id))
+        held = ModelVersion.model_id.in_(live) & (ModelVersion.state != "purged")
+        statement = select(ModelVersion.model_id).where(held, unlearned).distinct()
+        return self._tx.scalars(statement.order_by(ModelVersion.model_id)).all()
 
     def add(self, version: ModelVersion, files: Sequence[StoredFile]) -> ModelVersion:
         """Insert a version with its files."""

@@ -1,7 +1,7 @@
 """Use cases on models and versions. Each runs in a transaction it does not own."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -18,12 +18,13 @@ from core.platform.errors import InvalidInput, Problem
 from core.platform.ids import new_id
 from core.platform.objects import ObjectStore
 from core.platform.objects.transfer import MANIFEST
+from core.platform.outbox import put_event
 from core.platform.settings import Settings
 from core.policies.service import effective
 from core.registry.errors import HoldsUnlearnedData, ModelExists, VersionNotFound, VersionPurged
 from core.registry.inspection import check_folder, inspect, refuse_unsafe_names
 from core.registry.lifecycle import VersionState
-from core.registry.publishing import folder_digest, publish
+from core.registry.publishing import folder_digest, publish, told
 from core.registry.repository import LATEST, Models, Versions
 from core.registry.tables import Model, ModelVersion
 from core.uploads import sources
@@ -136,12 +137,20 @@ def register_version(
 
 
 def point_alias(
-    tx: Session, *, caller: Principal, model: Model, alias: str, version: int, force: bool, at: datetime
+    tx: Session,
+    *,
+    caller: Principal,
+    model: Model,
+    alias: str,
+    version: int,
+    force: bool,
+    at: datetime,
+    reason: str | None = None,
 ) -> ModelVersion:
     """Set or move an alias, forwards or back.
 
-    Raises ``VersionNotFound``, ``VersionPurged``, and ``HoldsUnlearnedData`` when a later version was published by a
-    run, so that the wanted one still holds what was unlearned; ``force`` overrides that, and the log says so.
+    Raises ``VersionNotFound``, ``VersionPurged`` (whatever ``force`` says), and ``HoldsUnlearnedData`` when the version
+    still holds what was unlearned; ``force`` overrides that, as the log and an event say. It opens no request again.
     """
     if not is_alias(alias):
         raise _invalid("", "bad_alias", "An alias begins with a letter: a-z, 0-9, '.', '_', '-'.")
@@ -152,16 +161,32 @@ def point_alias(
         raise VersionNotFound("The model has no such version.")
     if wanted.state == VersionState.PURGED:
         raise VersionPurged("The files of this version have been deleted.")
-    holds_unlearned = version < versions.last_unlearned(model.id)
-    if holds_unlearned and not force:
+    holds = versions.lineage(model.id).holds(version)
+    if holds and not force:
         raise HoldsUnlearnedData(
-            "Data was unlearned in a later version, so this one still holds it; set force to point at it all the same."
+            f"This version still holds data that was unlearned in version {', '.join(map(str, holds))}; set force to "
+            "point at it all the same."
         )
     before = versions.aliases(model.id).get(alias)
     versions.point(model.id, alias, version)
-    details = {"alias": alias, "before": before, "after": version, "holds_unlearned_data": holds_unlearned}
-    _note(tx, caller, "model_alias.moved", model.id, details, at)
+    if holds:
+        _tell_forced(tx, model, wanted, alias, before, holds, at)
+    details = {"alias": alias, "before": before, "after": version, "holds_unlearned_data": bool(holds)}
+    _note(tx, caller, "model_alias.moved", model.id, {**details, **({"reason": reason} if reason else {})}, at)
     return wanted
+
+
+def _tell_forced(
+    tx: Session,
+    model: Model,
+    version: ModelVersion,
+    alias: str,
+    before: int | None,
+    holds: Sequence[int],
+    at: datetime,
+) -> None:
+    data = {**told(model, version), "alias": alias, "version_before": before, "holds_unlearned_in": list(holds)}
+    put_event(tx, workspace_id=model.workspace_id, type="model_version.forced_back", data=data, at=at)
 
 
 def is_alias(text: str) -> bool:

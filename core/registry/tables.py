@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, UniqueConstraint, func
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.platform.database import Base
@@ -35,6 +35,7 @@ class ModelVersion(Base):
         UniqueConstraint("run_id"),
         CheckConstraint("state in ('active', 'retired', 'purged')", name="state"),
         CheckConstraint("version >= 1", name="version_positive"),
+        Index("ix_model_versions_being_purged", "id", postgresql_where=text("state = 'purged' and purged_at is null")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -48,6 +49,13 @@ class ModelVersion(Base):
     digest: Mapped[str]
     metrics: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    retired_at: Mapped[datetime | None]
+    purge_blocked: Mapped[list[str] | None]
+    """What keeps a version from being purged that is due: ``alias:production``, ``legal_hold``, ``run``."""
+    purged_at: Mapped[datetime | None]
+    """When the files of a purged version were gone, those included that were its owner's to delete."""
+    original_retained_at: Mapped[datetime | None]
+    """Since when files of a purged version that lie elsewhere wait for their owner to delete them."""
 
 
 class ModelFile(Base):

@@ -7,13 +7,17 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from core.evaluation.drift import Drift, PastRun, drift
+from core.registry.repository import LATEST, Versions
 from core.runs.repository import Runs
 from core.runs.tables import Run
 
 
 def drift_of(tx: Session, model_id: str) -> Drift:
     """What unlearning has cost the model since its last registered version, and whether to train anew."""
-    return drift([_past(run) for run in Runs(tx).published_since_training(model_id)])
+    versions = Versions(tx)
+    latest = versions.aliases(model_id).get(LATEST)
+    holds = versions.lineage(model_id).holds(latest) if latest is not None else ()
+    return drift([_past(run) for run in Runs(tx).published_since_training(model_id)], holds_unlearned_in=holds)
 
 
 def _past(run: Run) -> PastRun:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from core.deletions import progress
 from core.deletions.commands import Waiter
 from core.deletions.repository import Requests
+from core.holds.repository import LEGAL_HOLD, Holds
 from core.platform import outbox
 from core.platform.database import database_now
 from core.platform.ids import new_id
@@ -43,16 +44,19 @@ def plan_next(tx: Session, *, at: datetime) -> Planned | None:
     A run takes every pending request of the model that is not held (those that ask for the same policy), as soon as
     ``batching.decide`` says so, and is queued with its doorbell in the same transaction. Requests that the model has
     nothing left of are completed without a run. Any number of planners may do this at once: the database allows one
-    active run a model, and the loser moves on.
+    active run a model, and the loser moves on. Models on legal hold are passed over.
     """
     now = database_now(tx)
-    left: list[tuple[Waiting, Wait]] = []
+    left: list[tuple[Waiting, str]] = []
     for waiting in Runs(tx).waiting(limit=_LOOKED_AT):
+        if waiting.held:
+            left.append((waiting, LEGAL_HOLD))
+            continue
         named = waiting.policy or Models(tx).get(waiting.model_id).policy
         name, policy = policies.effective(tx, waiting.workspace_id, named)
         decision = _decide(tx, waiting, None, Rules.of(policy), now)
         if isinstance(decision, Wait):
-            left.append((waiting, decision))
+            left.append((waiting, decision.why))
         if not isinstance(decision, Take):
             continue
         savepoint = tx.begin_nested()
@@ -64,8 +68,8 @@ def plan_next(tx: Session, *, at: datetime) -> Planned | None:
             savepoint.commit()
             return planned
         savepoint.rollback()  # and with it the locks, lest planners wait for each other's workspaces
-    for waiting, decision in left:  # last, because who holds these rows must not wait for a workspace
-        Requests(tx).note_waiting(waiting.model_id, waiting.policy, decision.why)
+    for waiting, why in left:  # last, because who holds these rows must not wait for a workspace
+        Requests(tx).note_waiting(waiting.model_id, waiting.policy, why)
     return None
 
 
@@ -89,6 +93,8 @@ def _plan(
 ) -> Planned | None:
     requests = Requests(tx)
     requests.serialise(waiting.workspace_id)
+    if Holds(tx).on_models([waiting.model_id]):  # placed since we looked
+        return None
     request_ids = requests.take_pending(waiting.model_id, waiting.policy)
     if not request_ids:
         return None

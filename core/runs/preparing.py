@@ -8,8 +8,10 @@ from typing import cast
 
 from sqlalchemy.orm import Session
 
+from core.datasets.editions import Editions, stored
 from core.datasets.repository import Datasets, Records, SelectionCounts
 from core.datasets.selection import set_digests
+from core.datasets.tables import SupersededFile
 from core.deletions.repository import Requests
 from core.platform.database import database_now
 from core.platform.errors import Conflict
@@ -42,7 +44,7 @@ class Prepared:
     base_version: int
     counts: SelectionCounts
     forget_ids: tuple[str, ...]
-    selected: Mapping[str, str]
+    selected: Mapping[str, str | int]
     """As ``Run.selection``."""
     checkpoint_key: bytes | None = field(repr=False)
     """Sealed."""
@@ -57,35 +59,47 @@ def prepare(
     device: str,
     threads: int | None,
     processes: int | None = None,
+    memory_bytes: int | None = None,
     rule: CheckpointRule | None = None,
 ) -> Prepared:
     """Write ``job.json`` and ``selection.parquet`` into ``folder`` for the run under the lease.
 
     The run will start from the version that is the latest now. ``uri`` gives the object store's URI of a key. Reads
-    only, and locks nothing: a large selection takes its time while the lease is kept alive elsewhere. Raises
+    only, and holds back nothing but a switch of the data set's files: a large selection takes its time while the lease
+    is kept alive elsewhere. Raises
     ``NothingToForget``, and other ``DomainError`` when the model or its data set cannot be used.
     """
     run = Runs(tx).get(lease.row_id)
     model = Models(tx).get(run.model_id)
+    edition = Editions(tx).pin(model.dataset_id)
     base = Versions(tx).resolve(model.id, LATEST)
     selected_at = database_now(tx)
     policy = from_json(run.policy)
     forget_ids = _forget_ids(tx, run, model)
     days = policy.recheck_days if run.mode == Mode.UNLEARN else 0
     earlier = Runs(tx).forgotten_earlier(model.id, days=days, limit=MOST_RECHECKED)
+    superseded = Editions(tx).holding(model.dataset_id, earlier)
     selection = folder / SELECTION_FILE
-    counts = Records(tx).write_selection(model.dataset_id, forget_ids, selection, earlier=earlier)
+    counts = Records(tx).write_selection(
+        model.dataset_id, forget_ids, selection, earlier=earlier, superseded=superseded
+    )
     if counts.forget == 0:
         raise NothingToForget("The model holds none of the records any more.")
     sealed_key = rule.sealed_key(run) if rule else None
     publish_uri = uri(attempt_key(model.name, Versions(tx).highest(model.id) + 1, lease))
     job = replace(
-        _spared(job_of(tx, run, model, base, publish_uri=publish_uri, device=device, threads=threads), tx),
+        _spared(
+            job_of(
+                tx, run, model, base, publish_uri=publish_uri, device=device, threads=threads, superseded=superseded
+            ),
+            tx,
+        ),
         processes=processes,
+        memory_bytes=memory_bytes,
         checkpoints=rule.checkpointing(run.id, sealed_key, uri) if rule else None,
     )
     write_json(folder / JOB_FILE, job)
-    selected = {"at": selected_at.isoformat(), **set_digests(folder / SELECTION_FILE)}
+    selected = {"at": selected_at.isoformat(), "edition": edition, **set_digests(folder / SELECTION_FILE)}
     return Prepared(job, base.version, counts, tuple(forget_ids), selected, sealed_key)
 
 
@@ -97,16 +111,30 @@ def _spared(job: Job, tx: Session) -> Job:
 
 
 def job_of(
-    tx: Session, run: Run, model: Model, base: ModelVersion, *, publish_uri: str, device: str, threads: int | None
+    tx: Session,
+    run: Run,
+    model: Model,
+    base: ModelVersion,
+    *,
+    publish_uri: str,
+    device: str,
+    threads: int | None,
+    edition: int | None = None,
+    superseded: Sequence[SupersededFile] = (),
 ) -> Job:
-    """What a child is told about the run's latest attempt from this base version. Raises ``DatasetNotReady``."""
+    """What a child is told about the run's latest attempt from this base version.
+
+    It reads the data set's files of ``edition`` (None: the present one) and, behind them, ``superseded`` ones. Raises
+    ``DatasetNotReady`` and ``FilesPurged``.
+    """
+    source = Datasets(tx).source(model.dataset_id, edition)
     return Job(
         run_id=run.id,
         attempt=run.attempt,
         mode="assess" if run.mode == "assess" else "unlearn",
         task=cast(Task, model.task),
         model_files=Versions(tx).files(base.id),
-        dataset=Datasets(tx).source(model.dataset_id),
+        dataset=replace(source, files=(*source.files, *map(stored, superseded))),
         parameters=Parameters(**run.parameters),
         publish_uri=publish_uri,
         device=device,

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core.datasets.editions import Editions, FilesPurged
 from core.datasets.repository import Records
 from core.datasets.selection import set_digests
 from core.deletions.repository import Requests
@@ -61,9 +62,15 @@ def rebuild(tx: Session, *, run_id: str, folder: Path, at: datetime) -> Rebuilt:
     forget = Runs(tx).records(run.id)
     chosen_at = datetime.fromisoformat(run.selection["at"])
     kept_out = Requests(tx).kept_out(model.dataset_id, at=chosen_at)
+    Editions(tx).pin(model.dataset_id)
     _write_selection(tx, run, model.dataset_id, forget, kept_out, folder / SELECTION_FILE)
     worker = run.worker or {}
-    job = job_of(tx, run, model, base, publish_uri="", device="cpu", threads=worker.get("threads"))
+    try:
+        job = job_of(
+            tx, run, model, base, publish_uri="", device="cpu", threads=worker.get("threads"), edition=_edition(run)
+        )
+    except FilesPurged as error:
+        raise NotReplayable(f"The data set's files that {run_id} read are gone. {error.detail}") from None
     published = versions.resolve(model.id, str(run.published_version))
     return Rebuilt(run.workspace_id, job, versions.files(published.id), worker)
 
@@ -85,10 +92,14 @@ def _unpurged(version: ModelVersion, model: str) -> ModelVersion:
     return version
 
 
+def _edition(run: Run) -> int:
+    return int((run.selection or {}).get("edition", 1))
+
+
 def _write_selection(
     tx: Session, run: Run, dataset_id: str, forget: Sequence[str], kept_out: Sequence[str], path: Path
 ) -> None:
-    Records(tx).rewrite_selection(dataset_id, forget, kept_out, path)
+    Records(tx).rewrite_selection(dataset_id, forget, kept_out, path, edition=_edition(run))
     kept = run.selection or {}
     differing = [kind for kind, digest in set_digests(path).items() if kept.get(kind) != digest]
     if differing:

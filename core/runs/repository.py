@@ -28,6 +28,7 @@ from core.access.sandboxes import in_sandbox
 from core.deletions import lifecycle as deletion_states
 from core.deletions.deadlines import NO_DEADLINE
 from core.deletions.tables import DeletionRecord, DeletionRequest, DeletionTarget
+from core.holds.repository import model_held
 from core.platform.leases import Lease, LeaseLost
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.registry.tables import Model, ModelVersion
@@ -46,7 +47,8 @@ RESUMED = "resumed"
 class Waiting:
     """Due, pending work on a model under one policy choice.
 
-    ``oldest``: when the first of it was asked for; ``due_at``: by when the first of it takes its turn.
+    ``oldest``: when the first of it was asked for; ``due_at``: by when the first of it takes its turn; ``held``:
+    whether a legal hold covers the model.
     """
 
     workspace_id: str
@@ -54,6 +56,7 @@ class Waiting:
     policy: str | None
     oldest: datetime
     due_at: datetime
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,15 @@ class Runs:
             ~in_sandbox(Run.workspace_id),
         )
         held = and_(DeletionRequest.hold_until.is_not(None), DeletionRequest.hold_until > func.now())
+        on_hold = model_held().label("held")
         oldest = func.min(DeletionRequest.created_at)
         due_at = func.min(func.coalesce(DeletionRequest.due_at, DeletionRequest.created_at + NO_DEADLINE))
         statement = (
-            select(DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy, oldest, due_at)
+            select(
+                DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy, oldest, due_at, on_hold
+            )
             .join(DeletionRequest, DeletionRequest.id == DeletionTarget.request_id)
+            .join(Model, Model.id == DeletionTarget.model_id)
             .where(
                 DeletionTarget.status == deletion_states.Status.PENDING,
                 DeletionRequest.status.in_(deletion_states.OPEN),
@@ -95,7 +102,7 @@ class Runs:
                 ~busy,
                 ~in_sandbox(DeletionRequest.workspace_id),
             )
-            .group_by(DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy)
+            .group_by(DeletionRequest.workspace_id, DeletionTarget.model_id, DeletionRequest.policy, Model.id)
             .order_by(due_at, oldest)
             .limit(limit)
         )

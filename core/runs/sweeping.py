@@ -1,13 +1,14 @@
 """Which objects of runs nobody can ever need: weights of attempts that came to nothing, checkpoints of ended runs."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
 from sqlalchemy.orm import Session
 
+from core.holds.repository import Holds
 from core.platform.objects import ObjectInfo, ObjectStore
 from core.registry.tables import ModelVersion
 from core.runs.checkpoints import FOLDER as CHECKPOINTS
@@ -38,14 +39,21 @@ def staged_before(store: ObjectStore, before: datetime) -> Iterator[Sequence[Sta
         yield portion
 
 
-def orphans(tx: Session, portion: Sequence[Staged]) -> Sequence[str]:
-    """URIs of those objects that no version, no pending review and no living attempt refers to."""
+def orphans(tx: Session, portion: Sequence[Staged]) -> Mapping[str, Sequence[str]]:
+    """By run, URIs of those objects that no version, no pending review and no living attempt refers to.
+
+    What a legal hold on the run's model covers is left where it is.
+    """
     runs = Runs(tx)
     ids = {staged.run_id for staged in portion}
     known, published = runs.by_ids(ids), runs.published(ids)
-    return [
-        staged.uri for staged in portion if not _wanted(staged, known.get(staged.run_id), published.get(staged.run_id))
-    ]
+    on_hold = Holds(tx).on_models({run.model_id for run in known.values()})
+    held = {run_id for run_id, run in known.items() if run.model_id in on_hold}
+    return _by_run(
+        (staged.run_id, staged.uri)
+        for staged in portion
+        if staged.run_id not in held and not _wanted(staged, known.get(staged.run_id), published.get(staged.run_id))
+    )
 
 
 def checkpoints(store: ObjectStore) -> Iterator[Sequence[tuple[str, str]]]:
@@ -56,11 +64,18 @@ def checkpoints(store: ObjectStore) -> Iterator[Sequence[tuple[str, str]]]:
         yield portion
 
 
-def of_ended_runs(tx: Session, portion: Sequence[tuple[str, str]]) -> Sequence[str]:
-    """URIs of those checkpoints whose runs have ended, wait for a decision, or do not exist."""
+def of_ended_runs(tx: Session, portion: Sequence[tuple[str, str]]) -> Mapping[str, Sequence[str]]:
+    """By run, URIs of those checkpoints whose runs have ended, wait for a decision, or do not exist."""
     known = Runs(tx).by_ids({run_id for _, run_id in portion})
     active = {run_id for run_id, run in known.items() if run.status in ACTIVE}
-    return [uri for uri, run_id in portion if run_id not in active]
+    return _by_run((run_id, uri) for uri, run_id in portion if run_id not in active)
+
+
+def _by_run(found: Iterable[tuple[str, str]]) -> Mapping[str, Sequence[str]]:
+    uris: dict[str, list[str]] = {}
+    for run_id, uri in found:
+        uris.setdefault(run_id, []).append(uri)
+    return uris
 
 
 def _parsed(info: ObjectInfo) -> Staged | None:
@@ -69,7 +84,7 @@ def _parsed(info: ObjectInfo) -> Staged | None:
 
 
 def _wanted(staged: Staged, run: Run | None, version: ModelVersion | None) -> bool:
-    if version is not None and staged.uri.startswith(version.uri):
+    if version is not None and staged.uri.startswith(version.uri):  # also of one that is purged, which has its own turn
         return True
     if run is None:
         return False

@@ -100,6 +100,7 @@ class RunRecord(Base):
     """A record that a hardness assessment is about, or that the latest attempt of a run was to forget."""
 
     __tablename__ = "run_records"
+    __table_args__ = (Index("ix_run_records_record", "record_id"),)
 
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     record_id: Mapped[str] = mapped_column(primary_key=True)

@@ -79,6 +79,7 @@ def _of_request(name: str, happened: str, status: str) -> EventType:
             "external_id": _TEXT_OR_NULL,
             "status_detail": _TEXT,
             "record_count": _COUNT,
+            "old_copies_purged_at": _TIME,
             "models": _TEXTS,
             "run_ids": _TEXTS,
             "url": _TEXT,
@@ -186,6 +187,107 @@ def _of_subject_request(name: str, happened: str, more: Mapping[str, Any], examp
     )
 
 
+def _of_purge(name: str, happened: str, description: str, state: str = "purged", **more: Any) -> EventType:
+    kind = _of_version(name, happened, state)
+    shapes = {
+        "blocked_by": _TEXTS,
+        "files": _COUNT,
+        "uri": _TEXT,
+        "alias": _TEXT,
+        "version_before": _NUMBER_OR_NULL,
+        "holds_unlearned_in": {"type": "array", "items": _COUNT},
+    }
+    return dataclasses.replace(
+        kind,
+        description=description,
+        required={**kind.required, **{name: shapes[name] for name in more}},
+        example={**kind.example, "version": 1, **more},
+    )
+
+
+def _of_dataset(name: str, happened: str, description: str, more: Mapping[str, Any], **example: Any) -> EventType:
+    return EventType(
+        f"dataset.{name}",
+        f"A data set's {happened}",
+        description,
+        {"id": _TEXT, "name": _TEXT, "edition": _COUNT, "files": _COUNT, "sequence": _COUNT, **more},
+        {},
+        {"id": "ds_01k9d3v6m2q8r4t6w8y0a2c4e6", "name": "digits", "edition": 2, "files": 1, "sequence": 2, **example},
+    )
+
+
+def _of_hold(name: str, happened: str) -> EventType:
+    return EventType(
+        f"legal_hold.{name}",
+        f"A legal hold was {happened}",
+        "Fetch it by its id for the reason.",
+        {"id": _TEXT, "scope": _TEXT, "sequence": _COUNT},
+        {"name": _TEXT_OR_NULL},
+        {"id": "hold_01k9d3v6m2q8r4t6w8y0a2c4e6", "scope": "dataset", "name": "digits", "sequence": 1},
+    )
+
+
+_DIGEST: Final = "6a0f8c3a1f6b3f0b63f7d2c1f0c8f0a36b3e3a4d6d1b2c3d4e5f60718293a4b5"
+_ERASURE: Final = (
+    dataclasses.replace(
+        _of_request("old_copies_purged", "has no old copies left that hold its records", "completed"),
+        description="Neither versions nor files of data sets in reach of this service hold its records any more.",
+    ),
+    _of_purge("purged", "was put out of use for good", "It held what was unlearned since. Its files are deleted next."),
+    _of_purge("files_deleted", "has no files any more", "`files` were deleted, or were found to be gone.", files=3),
+    _of_purge(
+        "purge_blocked",
+        "should be purged and cannot be",
+        "`blocked_by` says why: `alias:` and its name, `run`, `legal_hold`. Move the alias, and it is purged.",
+        "retired",
+        blocked_by=["alias:production"],
+    ),
+    _of_purge(
+        "original_retained",
+        "was purged, and its files lie where only their owner can delete them",
+        "Delete them; the service looks now and then whether they are gone.",
+        files=3,
+        uri="s3://training/acme/digits-classifier/",
+    ),
+    _of_purge(
+        "forced_back",
+        "that holds unlearned data is in use again",
+        "Somebody forced an alias to it. No deletion request is opened again by that.",
+        "retired",
+        alias="production",
+        version_before=2,
+        holds_unlearned_in=[2],
+    ),
+    _of_dataset(
+        "files_rewritten",
+        "files were written anew without erased records",
+        "`fingerprint_before` is that of the files before; those are kept for a while.",
+        {"records_removed": _COUNT, "fingerprint": _TEXT, "fingerprint_before": _TEXT},
+        records_removed=12,
+        fingerprint=_DIGEST,
+        fingerprint_before=_DIGEST[::-1],
+    ),
+    _of_dataset(
+        "original_retained",
+        "original files lie where only their owner can delete them",
+        "Delete them; the service looks now and then whether they are gone. At most 100 are named.",
+        {"uris": _TEXTS},
+        uris=["s3://training/acme/digits/train.parquet"],
+    ),
+    _of_dataset("files_purged", "superseded files were deleted, or were found to be gone", "Of all editions.", {}),
+    EventType(
+        "run.files_purged",
+        "What a run had left behind was deleted",
+        "`kind`: `checkpoints`, or `weights` of an attempt that nobody published.",
+        {"id": _TEXT, "model": _TEXT, "kind": _TEXT, "objects": _COUNT, "sequence": _COUNT},
+        {},
+        {"id": _RUN, "model": "digits-classifier", "kind": "checkpoints", "objects": 4, "sequence": 6},
+    ),
+    _of_hold("placed", "placed"),
+    _of_hold("released", "released"),
+)
+
+
 CATALOGUE: Final = (
     _of_request("created", "was accepted", "pending"),
     _of_request("started", "is being worked on", "in_progress"),
@@ -208,6 +310,7 @@ CATALOGUE: Final = (
     _of_assessment("cancelled", "was cancelled", "cancelled"),
     _of_version("published", "was published", "active"),
     _of_version("retired", "was superseded", "retired"),
+    *_ERASURE,
     _of_evidence(
         "certificate", "Fetch it by its id: signed evidence of a run that published after a good verdict.", "passed"
     ),

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from core.access.tables import Workspace
-from core.datasets.identities import identity_digest
-from core.datasets.tables import Dataset, DatasetFile, Record, RecordIdentity
+from core.datasets.identities import identity_digests
+from core.datasets.tables import Dataset, DatasetEdition, DatasetFile, Record, RecordIdentity
 from core.deletions import service
 from core.deletions.commands import RequestView, SubmitDeletion
 from core.platform.ids import new_id
@@ -59,6 +59,7 @@ class Estate:
             )
         )
         tx.flush()
+        tx.add(DatasetEdition(dataset_id=dataset_id, edition=1, fingerprint=SHA))
         tx.add(
             DatasetFile(
                 dataset_id=dataset_id,
@@ -84,7 +85,7 @@ class Estate:
                     row=row,
                 )
             )
-        digest = identity_digest(KEYRING, "email", "a@b.example")
+        (digest,) = identity_digests(KEYRING, "email", "a@b.example")
         tx.add(RecordIdentity(dataset_id=dataset_id, type="email", digest=digest, record_id="r-0"))
         tx.flush()
         return dataset_id

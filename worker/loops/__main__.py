@@ -21,11 +21,13 @@ from core.platform.database import open_engine
 from core.platform.objects import open_store
 from core.platform.secrets import Keyring
 from core.platform.settings import Settings
+from core.platform.workfolder import FILES, remove_leftovers
 from core.webhooks.messages import fan_out
 from worker.app import make_app
 from worker.loops import (
     certifier,
     deadlines,
+    eraser,
     indexer,
     opendsr,
     planner,
@@ -62,6 +64,7 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    remove_leftovers(settings.worker.work_dir, FILES)
     registry = CollectorRegistry()
     loops = _loops(settings, stop, LoopMetrics(registry))
     threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in loops.items()]
@@ -89,7 +92,7 @@ def _loops(settings: Settings, stop: threading.Event, metrics: LoopMetrics) -> d
     assert settings.secret is not None  # noqa: S101
     engine = open_engine(settings.database.url.get_secret_value(), pool_size=_CONNECTIONS, idle_limit_s=_IDLE_LIMIT_S)
     store = open_store(settings)
-    keyring = Keyring(settings.secret.get_secret_value().encode())
+    keyring = Keyring.of(settings)
     poll_s, sweep_s = settings.loops.poll_s, settings.loops.sweep_s
     turns: dict[str, tuple[Callable[[], object], float]] = {
         "relay-tasks": (partial(relay.turn_tasks, engine, relay.task_sender(make_app(settings))), poll_s),
@@ -100,6 +103,7 @@ def _loops(settings: Settings, stop: threading.Event, metrics: LoopMetrics) -> d
         "certifier": (partial(certifier.turn, engine, keyring, settings.public_url), poll_s),
         "sandbox": (partial(sandbox.turn, engine, store.uri), poll_s),
         "indexer": (partial(indexer.turn, engine, store, keyring, settings), poll_s),
+        "eraser": (partial(eraser.turn, engine, store, settings.worker.work_dir), settings.loops.erase_s),
         "replayer": (partial(replayer.turn, engine), poll_s),
         "sweeper": (partial(sweeper.turn, engine, store, settings.loops), sweep_s),
     }

@@ -15,4 +15,5 @@ def turn(engine: Engine, store: ObjectStore, keyring: Keyring, settings: Setting
         store,
         keyring,
         max_rows=settings.datasets.max_rows,
+        scratch=settings.worker.work_dir,
     )

@@ -16,6 +16,7 @@ from core.platform.errors import DependencyDown
 from core.platform.objects import StoreFull
 from core.platform.objects.directory import DirectoryStore
 from core.platform.settings import Settings
+from core.platform.workfolder import remove_leftovers, work_folder
 from core.unlearning.job import OUTCOME_FILE, Outcome, write_json
 from tests.builders.waiting import wait_until
 from worker.app import make_app
@@ -26,7 +27,6 @@ from worker.loops.turning import is_outage
 from worker.patience import DISK_FULL, in_words
 from worker.polling import look
 from worker.supervisor import End, Stop, outcome_of
-from worker.workfolder import remove_leftovers, work_folder
 
 SUPERVISOR = """
 import os, sys, time
