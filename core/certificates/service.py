@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -86,6 +86,11 @@ def issue(tx: Session, *, run_id: str, issuer: str, keyring: Keyring, at: dateti
 def get(tx: Session, *, workspace_id: str, certificate_id: str) -> CertificateView:
     """Raises ``CertificateNotFound``."""
     return _view(Certificates(tx).get_for(workspace_id, certificate_id))
+
+
+def ledger(tx: Session, view: CertificateView) -> Sequence[Mapping[str, Any]]:
+    """The step ledger of the attempt that was certified."""
+    return Runs(tx).all_steps(view.certificate.run_id, view.claims["run"]["attempt"])
 
 
 def search(tx: Session, *, workspace_id: str, wanted: CertificateFilter, page: Page) -> Slice[CertificateView]:
