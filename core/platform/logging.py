@@ -15,10 +15,10 @@ from structlog.typing import ExcInfo
 from core.platform.settings import Settings
 
 
-def traceback_of(found: ExcInfo) -> str:
+def traceback_of(exc_info: ExcInfo) -> str:
     """Where an error and those that led to it were raised, and what they say, unless they quote values of rows."""
-    told = "".join(traceback.format_exception(found[1]))
-    led: BaseException | None = found[1]
+    told = "".join(traceback.format_exception(exc_info[1]))
+    led: BaseException | None = exc_info[1]
     while led is not None:
         if isinstance(led, psycopg.Error | DBAPIError):
             for words in (str(led), str(led.args[0]) if led.args else ""):

@@ -46,7 +46,7 @@ class Sandboxes:
             .limit(1)
         )
         found = self._tx.execute(statement).one_or_none()
-        return (found[0], Waiting(*found[1:])) if found is not None else None
+        return (found[0], Waiting(*found[1:], held=False)) if found is not None else None
 
     def age(self, workspace_id: str, by: timedelta) -> int:
         """Move every time of the sandbox's work ``by`` into the past; how many requests there are.

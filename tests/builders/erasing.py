@@ -95,7 +95,7 @@ class Site:
     def _uploaded(self, ending: str) -> str:
         files = {f"{name}.{ending}": content(self.data_format, ids) for name, ids in FILES.items()}
         announced = [AnnouncedFile(path, len(data), sha256(data).hexdigest()) for path, data in files.items()]
-        about: dict[str, Any] = {"workspace_id": self.caller.workspace_id, "at": AT}
+        about: dict[str, Any] = {"workspace_id": self.caller.workspace_id, "actor": "key_t", "at": AT}
         with transaction(self.engine) as tx:
             upload = uploads.open_upload(tx, self.store, files=announced, limits=UploadSettings(), **about)
             for row in upload.files:

@@ -87,7 +87,11 @@ BREACHES = {
     "incomplete_ledgers": ("delete from run_steps where step = 2", "has the steps [1, 3]"),
     "missing_certificates": ("delete from certificates", "has 0 certificates"),
     "lost_messages": ("update outbox set sent_at = null where topic = 'task'", "messages runs.execute wait"),
-    "broken_audit_chains": ("update audit_events set action = 'x'", "breaks at line 1"),
+    # By somebody who gets around the trigger that refuses it.
+    "broken_audit_chains": (
+        "set local session_replication_role = replica; update audit_events set action = 'x'",
+        "breaks at line 1",
+    ),
 }
 
 

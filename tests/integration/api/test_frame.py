@@ -210,7 +210,7 @@ def test_validation_points_at_the_field_and_never_repeats_the_value(site: Web) -
     secret_value = "jane.doe@example.org"
     answer = caller.post("/v1/api-keys", {"name": ["x"], "scopes": secret_value, "a/b~c": 1})
     body = _problem(answer, 422, "invalid_request")
-    assert {error["pointer"] for error in body["errors"]} == {"/name", "/scopes", "/a~1b~0c"}
+    assert {error["pointer"] for error in body["errors"]} == {"/name", "/scopes", "/…"}
     assert secret_value not in answer.text
     answer = caller.get("/v1/api-keys?limit=5000")
     assert answer.json()["errors"][0]["parameter"] == "limit"

@@ -172,7 +172,7 @@ def test_a_batch_answers_item_by_item(acme: Web) -> None:
     results = answer.json()["results"]
     assert [result["status"] for result in results] == [202, 422, 422, 422, 202]
     assert results[1]["problem"]["errors"][0]["pointer"] == "/record_ids/0"
-    assert {error["pointer"] for error in results[2]["problem"]["errors"]} == {"/records", "/a~1b~0c"}
+    assert {error["pointer"] for error in results[2]["problem"]["errors"]} == {"/records", "/…"}
     assert results[1]["problem"]["instance"] == answer.headers["x-request-id"]
     assert [result["request"]["status"] for result in results if result["request"]] == ["pending", "completed"]
     assert acme.post(f"{PATH}/batch", {"requests": []}).status_code == 422

@@ -61,7 +61,7 @@ def test_queued_runs_age_and_lost_leases_show(tx: Session) -> None:
 def test_an_unsent_event_is_as_old_as_it_is(tx: Session) -> None:
     tx.execute(update(OutboxRow).values(sent_at=database_now(tx)))
     hour_ago = database_now(tx) - timedelta(hours=1)
-    tx.add(OutboxRow(topic="event", name="ping", workspace_id=None, payload={}, created_at=hour_ago))
+    tx.add(OutboxRow(topic="event", name="ping", workspace_id=None, payload={"data": {}}, created_at=hour_ago))
     tx.flush()
     oldest = survey(tx).oldest
     assert oldest["outbox_events"] == pytest.approx(3600, abs=1)

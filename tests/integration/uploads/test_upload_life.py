@@ -80,14 +80,14 @@ def test_files_arrive_are_verified_and_used_once(tx: Session, real_store: Object
         send(real_store, place, contents[place.path])
     assert completed(tx, real_store, caller, upload).status == "complete"
     assert completed(tx, real_store, caller, upload).status == "complete", "completing twice is harmless"
-    prefix, files = service.use(tx, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=NOW)
+    prefix, files = service.use(tx, workspace_id=caller.workspace_id, upload_id=upload.id, at=NOW)
     assert [file.path for file in files] == list(contents)
     assert all(file.uri.startswith(prefix) for file in files)
     for file in files:
         with real_store.open(file.uri) as stream:
             assert stream.read() == contents[file.path]
     with pytest.raises(UploadUsed):
-        service.use(tx, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=NOW)
+        service.use(tx, workspace_id=caller.workspace_id, upload_id=upload.id, at=NOW)
 
 
 def test_large_files_come_in_parts_where_the_store_wants_them(
@@ -124,7 +124,7 @@ def test_wrong_files_are_named_and_can_be_sent_again(tx: Session, store: MemoryS
     ]
     assert upload.status == "open"
     with pytest.raises(UploadNotComplete):
-        service.use(tx, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=NOW)
+        service.use(tx, workspace_id=caller.workspace_id, upload_id=upload.id, at=NOW)
     for path in ("missing", "short", "evil"):
         store.put_bytes(uris[path], b"good")
     assert completed(tx, store, caller, upload).status == "complete"
@@ -179,12 +179,12 @@ def test_what_a_failed_user_gives_back_can_be_used_again(tx: Session, store: Mem
     upload = opened(tx, store, caller, announced("x", b"x"))
     store.put_bytes(upload.files[0]["uri"], b"x")
     completed(tx, store, caller, upload)
-    prefix, files = service.use(tx, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=NOW)
+    prefix, files = service.use(tx, workspace_id=caller.workspace_id, upload_id=upload.id, at=NOW)
     assert service.used(tx, prefix_uri=prefix) == files
     service.release(tx, prefix_uri=prefix, at=NOW)
     service.release(tx, prefix_uri="mem://nothing/", at=NOW)
     assert service.used(tx, prefix_uri=prefix) == ()
-    assert service.use(tx, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=NOW) == (prefix, files)
+    assert service.use(tx, workspace_id=caller.workspace_id, upload_id=upload.id, at=NOW) == (prefix, files)
 
 
 def test_statuses_move_along_the_table_only() -> None:
