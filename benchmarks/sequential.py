@@ -51,7 +51,7 @@ class Done:
     share_erased: float
     forget_ratio: float
     earlier_ratio: float | None
-    """The lowest loss ratio over those who were forgotten before; None at the first request."""
+    """The loss ratio of all who were forgotten before, together; None at the first request."""
     earlier_status: str | None
     retain: Mapping[str, float]
     holdout: Mapping[str, float]
@@ -158,7 +158,7 @@ def row(done: Done) -> str:
 
 
 HEAD = (
-    "| request | erased | ended | verdict | forget loss ratio | lowest earlier ratio | retain accuracy, loss |"
+    "| request | erased | ended | verdict | forget loss ratio | earlier together | retain accuracy, loss |"
     " holdout accuracy, loss | summed drops [pp] | reasons to retrain |\n" + "|---" * 10 + "|"
 )
 
@@ -190,7 +190,7 @@ def drawn(model: str, run: Sequence[Done]) -> str:
     line(held, numbers, [done.forget_ratio for done in run], FORGET, "forgotten now")
     known = [done for done in run if done.earlier_ratio is not None]
     ratios = [done.earlier_ratio or 0.0 for done in known]
-    line(held, [done.number for done in known], ratios, RETAIN, "earlier, the lowest")
+    line(held, [done.number for done in known], ratios, RETAIN, "forgotten earlier, together")
     held.axhline(0.8, color=GOAL.color, linestyle=GOAL.line, label="gate: at least 0.8")
     held.set_ylabel("loss ratio")
     held.set_xlabel("request")

@@ -31,7 +31,7 @@ class _Case:
 STEPS_OVERRUN = 3.0
 """Factor of the slow guess: repairs of real harm, and steps after the forget loss is at its target (docs/quotes.md)."""
 
-RETAIN_CASES = {"low": -1.0, "expected": 0.6, "high": 4.0}
+RETAIN_CASES = {"low": -1.0, "expected": 1.3, "high": 4.0}
 """Change of the retain loss over share forgotten · (retain loss + wanted rise of the forget loss); docs/quotes.md says
 from which runs."""
 

@@ -11,7 +11,7 @@ and at the quota that a run would ask for, and ratio the policy's ``forget_targe
               1 - Φ(drift allowed / standard error of a retain minibatch's loss) repairs
     seconds   (3 + ⌊steps/looks⌋) · scoring + steps · (1 + 1/3) · gradients
     retain    c · (records to forget / retained) · (retain loss + rise of the forget loss that is wanted), in nats, with
-              c = -1, 0.6, 4 from runs (docs/quotes.md); never below -(retain loss)
+              c = -1, 1.3, 4 from runs (docs/quotes.md); never below -(retain loss)
 
 left/4 is the trust region's leap, γ the growth of its rate. The spread comes from ρ, the share of its promises that a
 run realises (1, 0.8, 0.6), from γ (the trust region's 1.6, its square root, its fourth root), and from the minibatches
