@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.fuzz --minutes 30 [--seed 1] [--database-url URL] [--keep FOLDER]
 
-A third of the time goes to calls that schemathesis makes up from the OpenAPI document, a third to the boundaries of every
+A third of the time goes to calls that schemathesis makes up from the OpenAPI document, a third to the bounds of every
 parameter and to walks along the links, all with every check and in process, and a third to damaged files, which a
 confined process reads. Prints what was tried; ends with 1 when anything was found. Without ``--database-url`` an
 embedded PostgreSQL is used; a scratch database of its own in either case.
