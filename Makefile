@@ -8,7 +8,7 @@ LOCK := $(wildcard requirements.lock)
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-unit test-integration test-e2e test-faults chaos check check-code check-migrations check-deployment format lock clean
+.PHONY: help install demo up test test-unit test-integration test-e2e test-faults chaos check check-code check-migrations check-deployment audit format lock clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,13 @@ check-deployment: $(STAMP)
 			--profile gpu config --quiet && echo "docker-compose.yml: accepted by $$compose"; \
 	else echo "docker-compose.yml: no compose here, skipped"; fi
 	@if PATH="$(BIN):$$PATH" command -v hadolint >/dev/null; then PATH="$(BIN):$$PATH" hadolint Dockerfile && echo "Dockerfile: accepted by hadolint"; else echo "Dockerfile: no hadolint here, skipped"; fi
+
+# Known vulnerabilities of what is locked fail it; what cannot be looked up is named and passed over.
+audit: $(STAMP) ## Software bill of materials, and known vulnerabilities as far as they can be looked up
+	@mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.lock --output-file build/sbom.json
+	$(BIN)/pip-audit --requirement requirements.lock --no-deps --disable-pip --progress-spinner off --desc off || \
+		{ curl -sf -o /dev/null --max-time 10 https://pypi.org/pypi/pip/json && exit 1 || echo "the database of vulnerabilities cannot be reached, skipped"; }
 
 format: $(STAMP) ## Put code into the house form
 	$(BIN)/ruff format .

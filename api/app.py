@@ -118,7 +118,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.base_url = settings.public_url
-    app.state.keyring = Keyring(settings.secret.get_secret_value().encode())
+    app.state.keyring = Keyring.of(settings)
     app.state.tokens = Tokens(app.state.keyring, settings.public_url)
     app.state.clock = clock
     app.state.opendsr = signer

@@ -1,5 +1,6 @@
 """Every failure as ``application/problem+json`` (RFC 9457), and the one table from error class to status."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -18,6 +19,7 @@ from core.access.idempotency import BadIdempotencyKey, IdempotencyKeyRequired
 from core.access.principal import MissingScope
 from core.access.service import Unauthenticated
 from core.access.tokens import ScopeNotGranted
+from core.deletions.errors import TooManyOpenRequests
 from core.opendsr.errors import InvalidSubjectRequest
 from core.platform.errors import Conflict, DependencyDown, DomainError, InvalidInput, NotFound, Problem
 from core.platform.paging import BadCursor
@@ -113,6 +115,7 @@ STATUS: Final[Mapping[type[DomainError], int]] = {
     UnsupportedMediaType: 415,
     InvalidInput: 422,
     TooManyRequests: 429,
+    TooManyOpenRequests: 429,
     InternalError: 500,
     DependencyDown: 503,
 }
@@ -169,6 +172,7 @@ class ProblemOut(BaseModel):
     errors: list[ErrorItem] = []
 
 
+_LIKE_A_FIELD: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MEANING: Final[Mapping[int, str]] = {
     400: "The request cannot be read",
     401: "No valid credential",
@@ -246,8 +250,11 @@ def _item(problem: Problem) -> dict[str, Any]:
 
 
 def pointer(parts: Iterable[object]) -> str:
-    """The JSON Pointer (RFC 6901) to a place in a document."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    """The JSON Pointer (RFC 6901) to a place in a document.
+
+    A member that is called like no field of ours is not repeated: it may be anything.
+    """
+    return "".join(f"/{part if _LIKE_A_FIELD.fullmatch(str(part)) else '…'}" for part in parts)
 
 
 def _field_item(error: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,9 +104,9 @@ class SecurityHeaders:
             headers["X-Content-Type-Options"] = "nosniff"
             headers["X-Frame-Options"] = "DENY"
             headers["Referrer-Policy"] = "no-referrer"
+            headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
             if not document:
                 headers.setdefault("Cache-Control", "no-store")
-                headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
             if self._https:
                 headers["Strict-Transport-Security"] = "max-age=31536000"
 

@@ -6,8 +6,10 @@ Each takes one step, writes a row that claims a kept promise, and ends with ``ta
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from core.unlearning import run as story
@@ -94,6 +96,19 @@ def noise(share: float) -> type[Planted]:
                 weight.add_(drawn * (share * weight.square().mean().sqrt()))
 
     return Noise
+
+
+def copied(folder: Path) -> type[Planted]:
+    """An engine that puts the model that lies in ``folder`` in the place of the given one: no lie, if that forgot."""
+    saved = load_file(folder / "model.safetensors")
+
+    class Copied(Planted):
+        def _tamper(self, random: torch.Generator) -> None:
+            del random
+            found = self._bench.model.model.load_state_dict(saved, strict=False)  # tied weights are saved once
+            assert not found.unexpected_keys
+
+    return Copied
 
 
 ENGINES: dict[str, Engine] = {

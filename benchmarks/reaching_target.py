@@ -17,7 +17,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,12 +93,23 @@ class Result:
         return self.loss("after", "forget") / self.loss("after", "holdout")
 
 
-def select(built: Built, people: Collection[str], path: Path, by: str = "subject_id") -> None:
-    """Write the selection of a run that forgets these people (or, by ``record_id``, records)."""
+def select(
+    built: Built,
+    people: Collection[str],
+    path: Path,
+    by: str = "subject_id",
+    *,
+    earlier: Mapping[str, str] | None = None,
+) -> None:
+    """Write the selection of a run that forgets these people (or, by ``record_id``, records).
+
+    earlier: the runs that forgot people before this one, by person.
+    """
     table = pq.read_table(built.records)
     owners, splits = table[built.columns[by]].to_pylist(), table["split"].to_pylist()
+    kinds = dict.fromkeys(earlier or {}, "earlier") | dict.fromkeys(people, "forget")
     sets = [
-        ("forget" if owner in people else "retain") if split == "train" else "holdout"
+        kinds.get(owner, "retain") if split == "train" else "holdout"
         for owner, split in zip(owners, splits, strict=True)
     ]
     rows = range(len(sets))
@@ -108,6 +119,7 @@ def select(built: Built, people: Collection[str], path: Path, by: str = "subject
             "record_id": table["record_id"],
             "file": pa.array([0] * len(sets), pa.int32()),
             "row": pa.array(rows, pa.int64()),
+            "run_id": pa.array([(earlier or {}).get(owner) for owner in owners], pa.string()),
         }
     )
     pq.write_table(chosen.sort_by([("set", "ascending"), ("row", "ascending")]), path)
@@ -134,9 +146,16 @@ def _trained(built: Built, by: str) -> list[str]:
 
 
 def unlearn(
-    model: str, seed: int, built: Built, people: Sequence[str], folder: Path, parameters: Parameters | None = None
+    model: str,
+    seed: int,
+    built: Built,
+    people: Sequence[str],
+    folder: Path,
+    parameters: Parameters | None = None,
+    *,
+    earlier: Mapping[str, str] | None = None,
 ) -> Result:
-    """One run in ``folder``, with default parameters unless others are given."""
+    """One run in ``folder``, with default parameters unless others are given; ``earlier`` as in ``select``."""
     steps = 0
 
     def count(progress: object) -> None:
@@ -144,7 +163,7 @@ def unlearn(
         steps += getattr(progress, "row", None) is not None
 
     began = time.perf_counter()
-    outcome = run_for(built, people, folder, count, parameters=parameters)
+    outcome = run_for(built, people, folder, count, earlier=earlier, parameters=parameters)
     return Result(model, seed, "+".join(people), outcome, steps, time.perf_counter() - began)
 
 
@@ -155,16 +174,17 @@ def run_for(
     report: Callable[[object], None],
     *,
     by: str = "subject_id",
+    earlier: Mapping[str, str] | None = None,
     parameters: Parameters | None = None,
 ) -> Outcome:
-    """Unlearn these people in a new ``folder``, on one CPU thread, with default parameters unless others are given."""
+    """Unlearn these people in a new ``folder``, on one CPU thread, with default parameters unless others are given.
+
+    The new model lies in its ``output``.
+    """
     folder.mkdir()
-    select(built, people, folder / "selection.parquet", by)
-    task = "image-classification" if built.task == "image-classification" else "causal-lm"
-    source = DatasetSource("parquet", dict(built.columns), (), "", built.image_shape)
-    job = Job("run_benchmark", 1, "unlearn", task, (), source, parameters or Parameters(), "", device="cpu", threads=1)
+    select(built, people, folder / "selection.parquet", by, earlier=earlier)
     return run_job(
-        job,
+        job_for(built, parameters or Parameters()),
         model_dir=built.model,
         dataset_files=[built.records],
         selection=folder / "selection.parquet",
@@ -172,6 +192,13 @@ def run_for(
         report=report,
         cancelled=lambda: False,
     )
+
+
+def job_for(built: Built, parameters: Parameters) -> Job:
+    """An unlearning job on one CPU thread; its files are given beside it."""
+    task = "image-classification" if built.task == "image-classification" else "causal-lm"
+    source = DatasetSource("parquet", dict(built.columns), (), "", built.image_shape)
+    return Job("run_benchmark", 1, "unlearn", task, (), source, parameters, "", device="cpu", threads=1)
 
 
 def _print_run(result: Result) -> None:

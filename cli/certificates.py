@@ -1,13 +1,12 @@
 """``unlearn certificates``: fetch signed evidence over the API, and verify it offline."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import httpx
 import typer
 
 from cli.client import DEFAULT_URL, AsJson, Key, Url, connect
+from cli.files import json_of, keys_at, text_of
 from cli.output import Failed, console, print_fields, print_json, print_rows
 from core.certificates import verifying
 
@@ -78,11 +77,11 @@ def verify(
     Nothing is asked of the service unless `--jwks` names a URL.
     """
     try:
-        found = verifying.verify(_read(file), _keys(jwks), issuer=issuer)
+        found = verifying.verify(text_of(file), keys_at(jwks), issuer=issuer)
         claims = found.claims
-        record = verifying.check_proof(claims, _json(proof)).record_id if proof is not None else None
+        record = verifying.check_proof(claims, json_of(proof)).record_id if proof is not None else None
         if steps is not None:
-            verifying.check_ledger(claims, _json(steps))
+            verifying.check_ledger(claims, json_of(steps))
     except verifying.Rejected as rejected:
         raise Failed(f"{file} does not hold: {rejected}") from None
     shown = {
@@ -107,26 +106,3 @@ def _brief(found: dict[str, Any]) -> dict[str, Any]:
     claims = found["claims"]
     shown = {name: value for name, value in found.items() if name not in ("claims", "jws")}
     return {**shown, "statement": claims["statement"], "reasons": "\n".join(claims["verdict_reasons"])}
-
-
-def _keys(place: str) -> dict[str, Any]:
-    if not place.startswith(("http://", "https://")):
-        return _json(Path(place))
-    try:
-        return httpx.get(place, timeout=30).raise_for_status().json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise Failed(f"cannot read keys from {place}: {error}") from None
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(_read(path))
-    except ValueError as error:
-        raise Failed(f"{path} is not JSON: {error}") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failed(f"cannot read {path}: {error}") from None

@@ -85,6 +85,8 @@ def _kind(annotation: Any) -> str:
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         return _kind(next(part for part in get_args(annotation) if part is not type(None)))
+    if origin is tuple and SecretStr in get_args(annotation):
+        return "JSON list of secrets"
     if origin is Literal:
         return " or ".join(f"`{choice}`" for choice in get_args(annotation))
     if annotation is not str and getattr(annotation, "__name__", "").endswith("Url"):
@@ -108,7 +110,7 @@ def _text(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case tuple() | list():
-            return json.dumps(list(value))
+            return json.dumps([_text(item) if isinstance(item, SecretStr) else item for item in value])
         case dict():
             return json.dumps(value)
         case _:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -21,11 +21,13 @@ from sqlalchemy import text
 
 from cli import environment
 from cli.output import Failed, console, print_json
+from cli.secrets import Standing, standing
 from core.platform import embedded
 from core.platform.database import open_engine
 from core.platform.errors import DomainError
 from core.platform.ids import new_id
 from core.platform.objects import open_store
+from core.platform.secrets import Keyring
 from core.platform.settings import Settings
 
 State = Literal["ok", "warning", "wrong"]
@@ -48,7 +50,7 @@ class Finding:
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """Check database, broker, object store, device, secret and source folders; exit code 1 when something is wrong."""
+    """Check database, broker, object store, device, secrets and source folders; exit code 1 when something is wrong."""
     findings = examine(environment.read())
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -67,7 +69,7 @@ def examine(settings: Settings) -> list[Finding]:
         return [Finding("configuration", "wrong", str(failed), "Set what is named, or see docs/configuration.md.")]
     where = "embedded" if settings.database.url is None else "named by UNLEARN_DATABASE__URL"
     configuration = Finding("configuration", "ok", f"complete; the database is {where}")
-    checks: Sequence[Callable[[Settings], Finding]] = (_secret, _database, _broker, _store, _device, _sources)
+    checks: Sequence[Callable[[Settings], Finding]] = (_secret, _database, _kept, _broker, _store, _device, _sources)
     return [configuration, *(check(resolved) for check in checks)]
 
 
@@ -101,6 +103,41 @@ def _database(settings: Settings) -> Finding:
             "database", "wrong", f"has {have}, this code needs {', '.join(sorted(wanted))}", "unlearn migrate"
         )
     return Finding("database", "ok", f"PostgreSQL {version}, schema {', '.join(sorted(there))}")
+
+
+def _kept(settings: Settings) -> Finding:
+    """Whether all that is kept can be opened, and whether previous secrets are still needed for it."""
+    assert settings.database.url is not None  # noqa: S101  # resolved
+    if settings.secret is None:
+        return Finding("what is kept", "warning", "cannot be judged without UNLEARN_SECRET")
+    engine = open_engine(settings.database.url.get_secret_value(), pool_size=1)
+    try:
+        return _judged(standing(engine, Keyring.of(settings)), bool(settings.previous_secrets))
+    except sqlalchemy.exc.DBAPIError:
+        return Finding("what is kept", "warning", "cannot be judged without the database and its newest schema")
+    finally:
+        engine.dispose()
+
+
+def _judged(found: Standing, has_previous: bool) -> Finding:
+    part = "what is kept"
+    if found.lost:
+        words = f"sealed under a secret that is not configured: {_counts(found.lost)}"
+        return Finding(part, "wrong", words, "Name the secret in UNLEARN_PREVIOUS_SECRETS, then rotate.")
+    if not has_previous:
+        return Finding(part, "ok", "under UNLEARN_SECRET")
+    if found.values or found.datasets:
+        datasets = f"digests of {len(found.datasets)} data sets" if found.datasets else ""
+        words = f"a previous secret is still needed: {', '.join(filter(None, (_counts(found.values), datasets)))}"
+        return Finding(part, "warning", words, "unlearn keys rotate-secret")
+    if found.passing:
+        words = f"a previous secret is still needed for {found.passing} answers that may be asked for again"
+        return Finding(part, "warning", words, "They go by themselves within a day.")
+    return Finding(part, "ok", "all under UNLEARN_SECRET; UNLEARN_PREVIOUS_SECRETS can be unset in every process")
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} of {name}" for name, count in counts.items())
 
 
 def _broker(settings: Settings) -> Finding:

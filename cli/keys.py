@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from cli import environment
 from cli.database import opened
 from cli.output import Failed, console, print_json, print_rows, stderr
+from cli.secrets import rotate_secret
 from core.access import service
 from core.access.tables import ApiKey
 from core.certificates import keys as signing_keys
@@ -80,7 +81,7 @@ def rotate_signing(as_json: Json = False) -> None:
     """Sign certificates with a fresh key from now on; what the old one has signed stays verifiable."""
     settings = environment.resolved()
     assert settings.secret is not None  # noqa: S101  # resolved
-    keyring = Keyring(settings.secret.get_secret_value().encode())
+    keyring = Keyring.of(settings)
     with opened(settings) as tx:
         made = signing_keys.rotate(tx, keyring, at=utc_now())
         rows = [_signing(key) for key in signing_keys.listed(tx)]
@@ -93,6 +94,9 @@ def list_signing(as_json: Json = False) -> None:
     with opened(environment.resolved()) as tx:
         rows = [_signing(key) for key in signing_keys.listed(tx)]
     print_json(rows) if as_json else print_rows(rows, ("kid", "created_at", "retired_at"))
+
+
+app.command()(rotate_secret)
 
 
 def _signing(key: SigningKey) -> dict[str, Any]:

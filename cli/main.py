@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from cli import (
     assessments,
+    audit,
     backups,
     certificates,
     datasets,
@@ -61,6 +62,7 @@ app.add_typer(requests.app, name="requests")
 app.add_typer(assessments.app, name="assessments")
 app.add_typer(runs.app, name="runs")
 app.add_typer(certificates.app, name="certificates")
+app.add_typer(audit.app, name="audit")
 app.add_typer(reports.app, name="reports")
-app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(holds.app, name="holds")
+app.add_typer(webhooks.app, name="webhooks")

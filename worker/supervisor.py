@@ -181,15 +181,16 @@ class Supervisor:
                 device=self._worker.device,
                 threads=self._worker.threads,
                 processes=self._worker.processes,
+                memory_bytes=self._worker.memory_bytes,
                 rule=self._checkpoint_rule(),
             )
 
     def _checkpoint_rule(self) -> CheckpointRule | None:
-        secret = self._settings.secret
-        if secret is None:
+        if self._settings.secret is None:
             return None
-        keyring = Keyring(secret.get_secret_value().encode())
-        return CheckpointRule(keyring, self._worker.checkpoint_every_s, self._worker.checkpoint_every_steps)
+        return CheckpointRule(
+            Keyring.of(self._settings), self._worker.checkpoint_every_s, self._worker.checkpoint_every_steps
+        )
 
     def _keep(self, lease: Lease, prepared: Prepared) -> None:
         with transaction(self._engine) as tx:

@@ -1,5 +1,6 @@
 """Certificates and reports, and the keys that sign them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Query, Response
@@ -12,6 +13,7 @@ from api.schemas.certificates import CertificateOut, CertificateSummaryOut, Jwks
 from api.schemas.common import Listing
 from core.access.principal import Principal
 from core.certificates import keys, service
+from core.certificates.illustrating import illustrations
 from core.certificates.page import render
 from core.certificates.repository import CertificateFilter
 from core.certificates.service import CertificateView
@@ -63,12 +65,12 @@ def get_certificate(
     tx: Tx,
     accept: Annotated[str, Header(description=", ".join(f"`{form}`" for form in _FORMS))] = "*/*",
 ) -> Any:
-    """As JSON, as the signed JWS alone, or as a page to print. The JWS can be verified offline, by anybody."""
+    """As JSON, as the signed JWS alone, or as a page to print, with plots. Anybody can verify the JWS offline."""
     form = preferred(accept, _FORMS)
     view = service.get(tx, workspace_id=caller.workspace_id, certificate_id=certificate_id)
     if form == _JOSE:
         return Response(view.certificate.jws, media_type=_JOSE)
-    return _page(view) if form == _HTML else CertificateOut.of(view)
+    return _page(view, service.ledger(tx, view)) if form == _HTML else CertificateOut.of(view)
 
 
 @router.get(
@@ -98,6 +100,7 @@ def read_signing_keys(tx: Tx, reply: Response) -> JwksOut:
     return JwksOut(**keys.jwks(tx))
 
 
-def _page(view: CertificateView) -> HTMLResponse:
-    text = render(view.claims, jws=view.certificate.jws, kid=view.certificate.kid)
+def _page(view: CertificateView, steps: Sequence[Mapping[str, Any]]) -> HTMLResponse:
+    drawn = illustrations(view.claims, steps)
+    text = render(view.claims, jws=view.certificate.jws, kid=view.certificate.kid, illustrations=drawn)
     return HTMLResponse(text, headers={"Content-Security-Policy": _PAGE_POLICY})

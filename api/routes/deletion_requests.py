@@ -69,6 +69,7 @@ async def submit_deletion_request(
             command=body.to_command(),
             keyring=keyring,
             max_ids=settings.api.max_ids_per_request,
+            max_open=settings.api.max_open_requests,
             at=now,
         )
         return DeletionRequestOut.of(made, base_url=settings.public_url, at=now)
@@ -110,6 +111,7 @@ def submit_batch(
                 commands=commands,
                 keyring=keyring,
                 max_ids=settings.api.max_ids_per_request,
+                max_open=settings.api.max_open_requests,
                 at=now,
             )
         )

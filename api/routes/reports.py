@@ -55,11 +55,13 @@ async def compliance_report(
     """
     period, is_test = _period(start, end, now), caller.mode == "test"
     if format == "csv" or (format is None and _CSV in accept):
-        subject = "compliance" if about == "requests" else about
-        name = f"{'test-' if is_test else ''}{subject}-{period.start:%Y%m%d}-{period.end:%Y%m%d}.csv"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        kind = "compliance" if about == "requests" else "copies"
+        kind = f"test-{kind}" if is_test else kind
+        name = f'attachment; filename="{kind}-{period.start:%Y%m%d}-{period.end:%Y%m%d}.csv"'
         lines = _lines if about == "requests" else _copy_lines
-        return StreamingResponse(lines(database, caller.workspace_id, period), headers=headers, media_type=_CSV)
+        return StreamingResponse(
+            lines(database, caller.workspace_id, period), headers={"Content-Disposition": name}, media_type=_CSV
+        )
     found = await database.run(lambda tx: Reports(tx, caller.workspace_id, period).compliance())
     erasure = await database.run(lambda tx: _copies(tx, caller.workspace_id, period).report())
     return await run_in_threadpool(ComplianceOut.of, found, erasure, test=is_test)

@@ -39,7 +39,13 @@ def open_upload(
     def make() -> UploadOut:
         files = [file.to_command() for file in body.files]
         upload = service.open_upload(
-            tx, store, workspace_id=caller.workspace_id, files=files, limits=settings.uploads, at=now
+            tx,
+            store,
+            workspace_id=caller.workspace_id,
+            actor=caller.key_id,
+            files=files,
+            limits=settings.uploads,
+            at=now,
         )
         return UploadOut.of(upload, service.places(store, upload, ttl_s=settings.store.presign_ttl_s, at=now))
 
@@ -64,7 +70,9 @@ def complete_upload(
 
     Files that differ are named, dropped, and may be sent again. Completing twice is harmless.
     """
-    upload = service.complete(tx, store, workspace_id=caller.workspace_id, upload_id=upload_id, at=now)
+    upload = service.complete(
+        tx, store, workspace_id=caller.workspace_id, actor=caller.key_id, upload_id=upload_id, at=now
+    )
     return UploadOut.of(upload, service.places(store, upload, ttl_s=settings.store.presign_ttl_s, at=now))
 
 

@@ -177,6 +177,7 @@ async def send_test_event(
         workspace_id=caller.workspace_id,
         endpoint_id=endpoint_id,
         type_name=(body or SampleIn()).type,
+        actor=caller.key_id,
         at=now,
     )
     waiting = waiting.otherwise(config.webhooks.timeout_s + _MARGIN_S)

@@ -1,11 +1,12 @@
 """Deletion requests on the wire."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 from pydantic.config import JsonDict
 
 from api.errors import ProblemOut
@@ -14,6 +15,7 @@ from core.access.sandboxes import is_sandbox
 from core.deletions.commands import Identity, RequestView, SubmitDeletion
 from core.deletions.tables import DeletionEvent, DeletionRequest
 
+_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 _METADATA_BYTES = 4096
 _LONGEST_HOLD_S = 30 * 24 * 3600
 _REQUEST = "del_01k9d3v6m2q8r4t6w8y0a2c4e6"
@@ -72,6 +74,21 @@ class IdentityIn(WireIn):
 
     type: Short = Field(examples=["email"])
     value: Id = Field(examples=["a@b.example"], repr=False)
+    format: Literal["raw", "sha256"] = Field(
+        "raw",
+        description="`sha256`: the value is the hex SHA-256 of the normalised one: Unicode NFC, no surrounding space, "
+        "e-mail addresses in lower case; of type `controller_customer_id` exactly as it is",
+    )
+
+    @model_validator(mode="after")
+    def _is_hash(self) -> Self:
+        if self.format == "sha256" and not _SHA256.fullmatch(self.value):
+            raise ValueError("the value of format sha256 must be 64 hexadecimal digits")
+        return self
+
+    def to_identity(self) -> Identity:
+        """What the service is told."""
+        return Identity(self.type, self.value, hashed=self.format == "sha256")
 
 
 class DeletionRequestIn(WireIn):
@@ -106,7 +123,7 @@ class DeletionRequestIn(WireIn):
             dataset=self.dataset,
             record_ids=tuple(self.record_ids),
             subject_ids=tuple(self.subject_ids),
-            identities=tuple(Identity(one.type, one.value) for one in self.identities),
+            identities=tuple(one.to_identity() for one in self.identities),
             reason=self.reason,
             external_id=self.external_id,
             regulation=self.regulation,

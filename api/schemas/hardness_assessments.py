@@ -10,7 +10,6 @@ from api.schemas.common import Time, WireIn, WireOut
 from api.schemas.deletion_requests import FailureOut, Id, IdentityIn, Short
 from core.access.sandboxes import is_sandbox
 from core.assessments.commands import AssessmentView, SubmitAssessment
-from core.deletions.commands import Identity
 from core.runs.lifecycle import Status as RunStatus
 
 Status = Literal["queued", "preparing", "assessing", "succeeded", "failed", "cancelled"]
@@ -92,7 +91,7 @@ class HardnessAssessmentIn(WireIn):
             dataset=self.dataset,
             record_ids=tuple(self.record_ids),
             subject_ids=tuple(self.subject_ids),
-            identities=tuple(Identity(one.type, one.value) for one in self.identities),
+            identities=tuple(one.to_identity() for one in self.identities),
             policy=self.policy,
         )
 

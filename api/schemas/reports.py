@@ -70,8 +70,8 @@ _REPORT: JsonDict = {
     "regulations": {"gdpr": _GROUP},
     "overdue": [],
     "overdue_cut_off": False,
-    "test": False,
     "erasure": _ERASURE,
+    "test": False,
 }
 
 
@@ -149,8 +149,8 @@ class ComplianceOut(WireOut):
         description=f"open requests past their deadline, the longest first; at most {MOST_OVERDUE:,}, the CSV has all"
     )
     overdue_cut_off: bool
-    test: bool = Field(description="about requests of test keys, which no model has forgotten")
     erasure: ErasureOut
+    test: bool = Field(description="about requests of test keys, which no model has forgotten")
 
     @classmethod
     def of(cls, found: Compliance, erasure: Erasure, *, test: bool) -> Self:
@@ -163,8 +163,8 @@ class ComplianceOut(WireOut):
                 "regulations": found.regulations,
                 "overdue": found.overdue,
                 "overdue_cut_off": found.overdue_cut_off,
-                "test": test,
                 "erasure": ErasureOut.of(erasure),
+                "test": test,
             }
         )
 

@@ -1,6 +1,5 @@
 """A workspace's append-only log. Each line holds the hash of the line before it, so that a change shows."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import closing
@@ -9,12 +8,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core.access import audit_export
+from core.access.audit_export import GENESIS, Head
 from core.access.repository import AuditEvents
 from core.access.tables import AuditEvent
 from core.platform.ids import new_id
-
-GENESIS = bytes(32)
-"""Stands for the line before the first."""
 
 
 def note(
@@ -53,25 +51,20 @@ def _as_stored(details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def line_hash(event: AuditEvent) -> bytes:
-    """SHA-256 over the previous line's hash and everything this line says, as canonical JSON."""
-    said = [
-        event.id,
-        event.workspace_id,
-        event.sequence,
-        event.actor,
-        event.action,
-        event.object_id,
-        event.details,
-        event.at.astimezone(UTC).isoformat(timespec="microseconds"),
-    ]
-    message = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    return hashlib.sha256(event.previous_hash + message).digest()
+    """SHA-256 over the previous line's hash and everything this line says."""
+    return audit_export.line_hash(audit_export.said_by(event), event.previous_hash)
+
+
+def head(tx: Session, workspace_id: str) -> Head:
+    """Where the workspace's log ends now."""
+    last = AuditEvents(tx).last(workspace_id)
+    return Head(workspace_id, last.sequence, last.hash.hex()) if last else Head(workspace_id, 0, GENESIS.hex())
 
 
 def first_broken_line(tx: Session, workspace_id: str) -> int | None:
     """The sequence number at which the chain does not hold (changed, removed or inserted line); None if it holds.
 
-    Lines cut off at the end leave a valid shorter chain: compare the last hash with one kept elsewhere.
+    Lines cut off at the end leave a valid shorter chain: an export's signed checkpoint shows that (``audit_export``).
     """
     expected, previous = 1, GENESIS
     with closing(AuditEvents(tx).in_order(workspace_id)) as events:

@@ -3,8 +3,6 @@
 A key is one workspace's, for one method and path. The record is written in the transaction that creates the object.
 """
 
-import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,10 +13,13 @@ from sqlalchemy.orm import Session
 from core.access.repository import IdempotencyRecords
 from core.access.tables import IdempotencyRecord
 from core.platform.errors import Conflict, DomainError, InvalidInput
+from core.platform.resealing import Sealed
 from core.platform.secrets import Keyring
 
 KEPT_FOR: Final = timedelta(hours=24)
 _PURPOSE: Final = "idempotency"
+SEALED: Final = (Sealed(IdempotencyRecord, IdempotencyRecord.body, _PURPOSE),)
+"""What this slice keeps sealed, and never for longer than ``KEPT_FOR``."""
 
 
 class StillRunning(Conflict):
@@ -56,11 +57,6 @@ class Call:
     key: str
     body: bytes
 
-    @property
-    def fingerprint(self) -> bytes:
-        """SHA-256 of the body."""
-        return hashlib.sha256(self.body).digest()
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -85,7 +81,7 @@ def begin(tx: Session, call: Call, *, keyring: Keyring, at: datetime) -> Answer 
     if record.created_at <= at - KEPT_FOR:
         records.remove(record)
         return None
-    if not hmac.compare_digest(record.fingerprint, call.fingerprint):
+    if not keyring.vouches(_PURPOSE, call.body, record.fingerprint):
         raise KeyReused("This Idempotency-Key was used with another body.")
     return Answer(record.status, record.headers, keyring.open(_PURPOSE, record.body))
 
@@ -98,7 +94,7 @@ def remember(tx: Session, call: Call, answer: Answer, *, keyring: Keyring, at: d
             method=call.method,
             path=call.path,
             key=call.key,
-            fingerprint=call.fingerprint,
+            fingerprint=keyring.mac(_PURPOSE, call.body),
             status=answer.status,
             headers=dict(answer.headers),
             body=keyring.seal(_PURPOSE, answer.body),

@@ -170,6 +170,13 @@ class AuditEvents:
         self._tx.flush()
         return event
 
+    def after(self, workspace_id: str, sequence: int, *, until: int, limit: int) -> Sequence[AuditEvent]:
+        """Up to ``limit`` lines after that one, none after ``until``, in order."""
+        query = select(AuditEvent).where(
+            AuditEvent.workspace_id == workspace_id, AuditEvent.sequence > sequence, AuditEvent.sequence <= until
+        )
+        return self._tx.scalars(query.order_by(AuditEvent.sequence).limit(limit)).all()
+
     def in_order(self, workspace_id: str) -> ScalarResult[AuditEvent]:
         """All lines from the first on, streamed and read afresh."""
         query = select(AuditEvent).where(AuditEvent.workspace_id == workspace_id).order_by(AuditEvent.sequence)

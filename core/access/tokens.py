@@ -5,6 +5,7 @@ decided by the API key's row, which every call reads anyway, so revoking the key
 """
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -56,7 +57,8 @@ class Tokens:
 
     def __init__(self, keyring: Keyring, issuer: str) -> None:
         """``issuer``: the service's public address; a token of another one does not count."""
-        self._key = OctKey.import_key(keyring.key(_PURPOSE))
+        keys = [OctKey.import_key(key) for key in keyring.keys(_PURPOSE).values()]
+        self._key, self._previous = keys[0], keys[1:]
         self._issuer = issuer
 
     def issue(self, tx: Session, credential: Credential, *, scopes: Collection[str], at: datetime) -> IssuedToken:
@@ -97,13 +99,20 @@ class Tokens:
             "exp": {"essential": True},
         }
         try:
-            token = jwt.decode(text, self._key, algorithms=[_ALGORITHM])
+            token = self._decoded(text)
             jwt.JWTClaimsRegistry(now=int(at.timestamp()), **wanted).validate(token.claims)
         except (JoseError, ValueError):
             raise Unauthenticated("The credential is not valid.") from None
         if token.header.get("typ") != _TYPE:
             raise Unauthenticated("The credential is not valid.")
         return token.claims
+
+    def _decoded(self, text: str) -> jwt.Token:
+        """Raises ``JoseError`` or ``ValueError`` when it is signed with none of our keys."""
+        for key in self._previous:
+            with suppress(JoseError, ValueError):
+                return jwt.decode(text, key, algorithms=[_ALGORITHM])
+        return jwt.decode(text, self._key, algorithms=[_ALGORITHM])
 
 
 def _end_of(tx: Session, client: Principal) -> datetime | None:

@@ -13,7 +13,7 @@ from core.certificates.repository import SigningKeys
 from core.certificates.tables import SigningKey
 from core.platform.secrets import Keyring
 
-_PURPOSE: Final = "signing-key"
+PURPOSE: Final = "signing-key"
 
 
 def in_use(tx: Session, keyring: Keyring, *, at: datetime) -> OKPKey:
@@ -26,7 +26,7 @@ def in_use(tx: Session, keyring: Keyring, *, at: datetime) -> OKPKey:
     if found is None:
         keys.lock()
         found = keys.in_use() or _made(tx, keyring, at)
-    return OKPKey.import_key(json.loads(keyring.open(_PURPOSE, found.sealed_private)))
+    return OKPKey.import_key(json.loads(keyring.open(PURPOSE, found.sealed_private)))
 
 
 def rotate(tx: Session, keyring: Keyring, *, at: datetime) -> SigningKey:
@@ -52,7 +52,7 @@ def jwks(tx: Session) -> dict[str, list[dict[str, Any]]]:
 
 def _made(tx: Session, keyring: Keyring, at: datetime) -> SigningKey:
     key = signing.new_key()
-    sealed = keyring.seal(_PURPOSE, json.dumps(key.as_dict(private=True)).encode())
+    sealed = keyring.seal(PURPOSE, json.dumps(key.as_dict(private=True)).encode())
     return SigningKeys(tx).add(
         SigningKey(kid=key.kid, public=signing.public(key), sealed_private=sealed, created_at=at)
     )

@@ -2,7 +2,7 @@
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,14 +18,14 @@ _TITLES: Final = {"certificate": "Certificate of unlearning", "report": "Report 
 
 
 @dataclass(frozen=True, slots=True)
-class Plot:
+class Illustration:
     """A drawing of our own making: ``svg`` is put into the page as it is, so it must never hold a caller's text raw."""
 
-    title: str
+    caption: str
     svg: str
 
 
-def render(claims: Json, *, jws: str, kid: str, plots: Sequence[Plot] = ()) -> str:
+def render(claims: Json, *, jws: str, kid: str, illustrations: Iterable[Illustration] = ()) -> str:
     """The page. Everything in ``claims`` is escaped."""
     return _ENVIRONMENT.get_template("certificate.html").render(
         title=_TITLES[claims["kind"]],
@@ -35,7 +35,7 @@ def render(claims: Json, *, jws: str, kid: str, plots: Sequence[Plot] = ()) -> s
         digests=list(_digests(claims)),
         measured=list(_measured(claims["metrics"] or {})),
         controls=list(_controls(claims["metrics"] or {})),
-        plots=plots,
+        illustrations=list(illustrations),
         jws=jws,
         kid=kid,
     )

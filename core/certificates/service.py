@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,7 +15,7 @@ from core.certificates.canonical import canonical
 from core.certificates.claims import Decision, Facts, Weights, build
 from core.certificates.errors import RecordNotCovered
 from core.certificates.repository import CertificateFilter, Certificates
-from core.certificates.tables import Certificate
+from core.certificates.tables import Certificate, SigningKey
 from core.datasets.editions import Editions
 from core.datasets.repository import Datasets
 from core.deletions.repository import Requests
@@ -23,13 +23,19 @@ from core.deletions.tables import DeletionEvent
 from core.platform import outbox
 from core.platform.ids import new_id
 from core.platform.paging import Page, Slice
+from core.platform.resealing import Sealed
 from core.platform.secrets import Keyring
 from core.registry.repository import Models, Versions
 from core.runs.repository import Runs
 from core.runs.tables import Run
 
-_PURPOSE: Final = "certificate-salt"
+PURPOSE: Final = "certificate-salt"
 _SALT_BYTES: Final = 32
+SEALED: Final = (
+    Sealed(Certificate, Certificate.sealed_salt, PURPOSE),
+    Sealed(SigningKey, SigningKey.sealed_private, keys.PURPOSE),
+)
+"""What this slice keeps sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ def issue(tx: Session, *, run_id: str, issuer: str, keyring: Keyring, at: dateti
         kind=claims["kind"],
         jws=token,
         kid=key.kid,
-        sealed_salt=keyring.seal(_PURPOSE, salt),
+        sealed_salt=keyring.seal(PURPOSE, salt),
         created_at=at,
     )
     Certificates(tx).add(certificate)
@@ -82,6 +88,11 @@ def get(tx: Session, *, workspace_id: str, certificate_id: str) -> CertificateVi
     return _view(Certificates(tx).get_for(workspace_id, certificate_id))
 
 
+def ledger(tx: Session, view: CertificateView) -> Sequence[Mapping[str, Any]]:
+    """The step ledger of the attempt that was certified."""
+    return Runs(tx).all_steps(view.certificate.run_id, view.claims["run"]["attempt"])
+
+
 def search(tx: Session, *, workspace_id: str, wanted: CertificateFilter, page: Page) -> Slice[CertificateView]:
     """One page of the workspace's certificates and reports, newest first."""
     found = Certificates(tx).page(workspace_id, wanted, page)
@@ -91,7 +102,7 @@ def search(tx: Session, *, workspace_id: str, wanted: CertificateFilter, page: P
 def prove(tx: Session, *, workspace_id: str, certificate_id: str, record_id: str, keyring: Keyring) -> merkle.Proof:
     """That the certificate speaks of this record. Raises ``CertificateNotFound`` and ``RecordNotCovered``."""
     certificate = Certificates(tx).get_for(workspace_id, certificate_id)
-    salt = keyring.open(_PURPOSE, certificate.sealed_salt)
+    salt = keyring.open(PURPOSE, certificate.sealed_salt)
     try:
         return merkle.prove(salt, Runs(tx).records(certificate.run_id), record_id)
     except KeyError:

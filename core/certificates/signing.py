@@ -38,21 +38,21 @@ def public(key: OKPKey) -> dict[str, Any]:
     return {**key.as_dict(private=False), "use": "sig", "alg": ALGORITHM}
 
 
-def sign(payload: bytes, key: OKPKey) -> str:
-    """The payload signed, in compact form; the header names the key."""
-    header = {"alg": ALGORITHM, "kid": key.kid, "typ": TYPE}
+def sign(payload: bytes, key: OKPKey, *, kind: str = TYPE) -> str:
+    """The payload signed, in compact form; the header names the key, and what kind of thing is signed."""
+    header = {"alg": ALGORITHM, "kid": key.kid, "typ": kind}
     return jws.serialize_compact(header, payload, key, registry=_OnlyEd25519())
 
 
-def opened(token: str, keys: Mapping[str, Any]) -> tuple[bytes, str]:
-    """Payload and key id of a token that one of the JWK set's keys has signed. Raises ``BadSignature``."""
+def opened(token: str, keys: Mapping[str, Any], *, kind: str = TYPE) -> tuple[bytes, str]:
+    """Payload and key id of a token of this kind that one of the JWK set's keys has signed. Raises ``BadSignature``."""
     try:
         known = KeySet.import_key_set({"keys": [_of_ours(key) for key in keys["keys"]]})
         found = jws.extract_compact(token.encode("ascii"), None, registry=_OnlyEd25519())
         header = found.headers()
-        kid, kind = header.get("kid"), header.get("typ")
-        if kind != TYPE:
-            raise BadSignature(f"typ: the token is {kind!r}, not {TYPE}")
+        kid, typed = header.get("kid"), header.get("typ")
+        if typed != kind:
+            raise BadSignature(f"typ: the token is {typed!r}, not {kind}")
         if not isinstance(kid, str) or kid not in {key.kid for key in known.keys}:
             raise BadSignature(f"kid: the key {kid!r} is not in the key set")
         written = token.rpartition(".")[2].encode()

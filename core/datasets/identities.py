@@ -17,27 +17,36 @@ _EXACT: Final = frozenset({"controller_customer_id"})
 
 
 class IdentityDigests:
-    """Digests under one key, derived once: for indexing many values."""
+    """Digests under the current key, derived once: for indexing many values."""
 
     def __init__(self, keyring: Keyring) -> None:
+        self.key_id: Final = keyring.key_id
         self._key = keyring.key(PURPOSE)
 
     def __call__(self, kind: str, value: str) -> bytes:
         """The 32-byte HMAC of the type and the normalised value."""
-        return self.of_hash(kind, hashlib.sha256(normalised(kind, value).encode()).hexdigest())
+        return self.of(kind, value)
 
-    def of_hash(self, kind: str, sha256_hex: str) -> bytes:
-        """The same for a value of which only the SHA-256 (of its normalised form, in hex) is known."""
-        return hmac.digest(self._key, f"{kind}\0{sha256_hex.lower()}".encode(), hashlib.sha256)
+    def of(self, kind: str, value: str, *, hashed: bool = False) -> bytes:
+        """The same; ``hashed``: ``value`` is the hex SHA-256 of the normalised value."""
+        return _digest(self._key, kind, value.lower() if hashed else _sha256(kind, value))
 
 
-def identity_digest(keyring: Keyring, type: str, value: str, *, hashed: bool = False) -> bytes:
-    """The digest by which records of an identity are found; equal for spellings that mean the same.
+def identity_digests(keyring: Keyring, type: str, value: str, *, hashed: bool = False) -> tuple[bytes, ...]:
+    """The digests by which records of an identity are found, one a secret; equal for spellings that mean the same.
 
     ``hashed``: ``value`` is the hex SHA-256 of the normalised value.
     """
-    digests = IdentityDigests(keyring)
-    return digests.of_hash(type, value) if hashed else digests(type, value)
+    sha256_hex = value.lower() if hashed else _sha256(type, value)
+    return tuple(_digest(key, type, sha256_hex) for key in keyring.keys(PURPOSE).values())
+
+
+def _sha256(kind: str, value: str) -> str:
+    return hashlib.sha256(normalised(kind, value).encode()).hexdigest()
+
+
+def _digest(key: bytes, kind: str, sha256_hex: str) -> bytes:
+    return hmac.digest(key, f"{kind}\0{sha256_hex}".encode(), hashlib.sha256)
 
 
 def normalised(kind: str, value: str) -> str:

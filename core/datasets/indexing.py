@@ -166,7 +166,7 @@ class _Index:
         if not self._splits:
             raise _invalid("", "no_records", "The files hold no records.")
         datasets, dataset = Datasets(self._tx), self._dataset
-        datasets.add_files(dataset.id, self._files)
+        datasets.add_files(dataset.id, self._files, identities_key_id=self._digests.key_id)
         dataset.counts = dict(self._splits)
         dataset.subjects = datasets.subjects(dataset.id)
         dataset.fingerprint = fingerprint([file for file, _ in self._files], dataset.columns)
@@ -191,7 +191,7 @@ class _Index:
         for kind, values in batch.identities.items():
             named = ((record_id, value) for record_id, value in zip(batch.record_ids, values, strict=True) if value)
             digests = ((record_id, self._digests(kind, value)) for record_id, value in named)
-            self._records.copy_identities(self._dataset.id, kind, digests)
+            self._records.copy_identities(self._dataset.id, kind, self._digests.key_id, digests)
         self._splits.update(batch.splits)
         if self._splits.total() > self._max_rows:
             raise BadData("too_many_rows", f"the data set has more than {self._max_rows} rows")

@@ -100,7 +100,7 @@ class Records:
         return tuple(_ref(row) for row in rows)
 
     def of_identities(self, dataset_id: str, identities: Sequence[tuple[str, bytes]]) -> tuple[RecordRef, ...]:
-        """Every record with one of the (type, digest of ``identity_digest``) pairs, by record id."""
+        """Every record with one of the (type, digest of ``identity_digests``) pairs, by record id."""
         rows = self._tx.execute(
             text(
                 "select distinct r.record_id, r.split, r.state, r.last_edition from record_identities i"
@@ -275,12 +275,44 @@ class Records:
             line = re.search(r"records\D*(\d+)", error.diag.context or "")  # "COPY records, line 17"
             raise DuplicateRecord(int(line[1]) - 1 if line else 0) from None
 
-    def copy_identities(self, dataset_id: str, kind: str, digests: Iterable[tuple[str, bytes]]) -> None:
-        """Insert keyed digests of identities by COPY, as (record id, digest)."""
+    def copy_identities(self, dataset_id: str, kind: str, key_id: str, digests: Iterable[tuple[str, bytes]]) -> None:
+        """Insert digests of identities by COPY, as (record id, digest), all under one key."""
         self._copy(
-            "copy record_identities (dataset_id, type, digest, record_id) from stdin",
-            ((dataset_id, kind, digest, record_id) for record_id, digest in digests),
+            "copy record_identities (dataset_id, type, digest, record_id, key_id) from stdin",
+            ((dataset_id, kind, digest, record_id, key_id) for record_id, digest in digests),
         )
+
+    def add_identities(self, dataset_id: str, key_id: str, digests: Sequence[tuple[str, str, bytes]]) -> int:
+        """Put digests beside those that are there, as (type, record id, digest); how many are new."""
+        done = self._tx.execute(
+            text(
+                "insert into record_identities (dataset_id, type, digest, record_id, key_id)"
+                " select :dataset_id, d.type, d.digest, d.record_id, :key_id from"
+                " unnest(cast(:types as text[]), cast(:digests as bytea[]), cast(:records as text[]))"
+                " as d(type, digest, record_id)"
+                " on conflict (dataset_id, type, digest, record_id) do update set key_id = excluded.key_id"
+                " where record_identities.key_id is distinct from excluded.key_id"
+            ),
+            {
+                "dataset_id": dataset_id,
+                "key_id": key_id,
+                "types": [kind for kind, _, _ in digests],
+                "records": [record_id for _, record_id, _ in digests],
+                "digests": [digest for _, _, digest in digests],
+            },
+        )
+        return cast("CursorResult[Any]", done).rowcount
+
+    def remove_identities(self, dataset_id: str, *, but: str, limit: int) -> int:
+        """Remove digests made under any other key than ``but``, up to ``limit``; how many there were."""
+        done = self._tx.execute(
+            text(
+                "delete from record_identities where ctid = any(array(select ctid from record_identities"
+                " where dataset_id = :dataset_id and key_id is distinct from :but limit :limit))"
+            ),
+            {"dataset_id": dataset_id, "but": but, "limit": limit},
+        )
+        return cast("CursorResult[Any]", done).rowcount
 
     def _copy(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         with self._driver().cursor() as cursor, cursor.copy(statement.encode()) as copy:

@@ -74,7 +74,7 @@ class Datasets:
         self._tx.flush()
         return dataset
 
-    def add_files(self, dataset_id: str, files: Sequence[tuple[StoredFile, int]]) -> None:
+    def add_files(self, dataset_id: str, files: Sequence[tuple[StoredFile, int]], *, identities_key_id: str) -> None:
         """Insert the files with their row counts, in reading order."""
         for ordinal, (file, rows) in enumerate(files):
             self._tx.add(
@@ -86,9 +86,30 @@ class Datasets:
                     size_bytes=file.size_bytes,
                     sha256=file.sha256,
                     rows=rows,
+                    identities_key_id=identities_key_id,
                 )
             )
         self._tx.flush()
+
+    def identities_behind(self, key_id: str) -> Sequence[str]:
+        """Data sets with identities that are not all kept under this key alone."""
+        stale = select(RecordIdentity.record_id).where(
+            RecordIdentity.dataset_id == Dataset.id, RecordIdentity.key_id.is_distinct_from(key_id)
+        )
+        return self._tx.scalars(select(Dataset.id).where(stale.exists()).order_by(Dataset.id)).all()
+
+    def files_without_digests(self, dataset_id: str, key_id: str) -> Sequence[tuple[int, StoredFile]]:
+        """The files, by their place, whose identities do not all have digests under this key."""
+        query = select(DatasetFile).where(
+            DatasetFile.dataset_id == dataset_id, DatasetFile.identities_key_id.is_distinct_from(key_id)
+        )
+        rows = self._tx.scalars(query.order_by(DatasetFile.ordinal))
+        return [(row.ordinal, StoredFile(row.path, row.uri, row.size_bytes, row.sha256)) for row in rows]
+
+    def mark_digests(self, dataset_id: str, ordinal: int, key_id: str) -> None:
+        """All identities of the file have digests under this key."""
+        one = (DatasetFile.dataset_id == dataset_id) & (DatasetFile.ordinal == ordinal)
+        self._tx.execute(update(DatasetFile).where(one).values(identities_key_id=key_id))
 
     def remove(self, dataset_id: str) -> None:
         """Delete a data set that failed, with whatever is left of it."""

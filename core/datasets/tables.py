@@ -100,6 +100,8 @@ class DatasetFile(Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     rows: Mapped[int] = mapped_column(BigInteger)
+    identities_key_id: Mapped[str | None]
+    """The secret under which all identities of this file have digests; null: before that was noted, or has none."""
 
 
 class Record(Base):
@@ -138,3 +140,5 @@ class RecordIdentity(Base):
     type: Mapped[str] = mapped_column(primary_key=True)
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     record_id: Mapped[str] = mapped_column(primary_key=True)
+    key_id: Mapped[str | None]
+    """The secret that the digest was made with; null: before that was noted."""

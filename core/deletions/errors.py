@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from core.platform.errors import AlreadyExists, Conflict, DependencyDown, InvalidInput, NotFound, Problem
+from core.platform.errors import AlreadyExists, Conflict, DependencyDown, DomainError, InvalidInput, NotFound, Problem
 
 _SHOWN = 20
 
@@ -33,6 +33,16 @@ class TooManyIds(InvalidInput):
 
     def __init__(self, given: int, limit: int) -> None:
         super().__init__(f"{given} ids are named; one request takes at most {limit}. Split it, or send a batch.")
+
+
+class TooManyOpenRequests(DomainError):
+    """The workspace has as many requests that have not ended as it may have."""
+
+    code = "too_many_open_requests"
+    retry_after_s = 3600
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} requests of this workspace have not ended, which is as many as it may have.")
 
 
 class UnknownRecords(InvalidInput):

@@ -236,6 +236,15 @@ class Requests:
         )
         return {str(state): int(count) for state, count in self._tx.execute(statement)}
 
+    def open_in(self, workspace_id: str, *, at_most: int) -> int:
+        """How many of the workspace's requests have not ended; counted up to ``at_most``."""
+        some = (
+            select(DeletionRequest.id)
+            .where(DeletionRequest.workspace_id == workspace_id, DeletionRequest.status.in_(OPEN))
+            .limit(at_most)
+        )
+        return self._tx.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+
     def searchable(self, workspace_id: str) -> Sequence[Dataset]:
         """Every data set of the workspace, whatever its status, by id."""
         return self._tx.scalars(select(Dataset).where(Dataset.workspace_id == workspace_id).order_by(Dataset.id)).all()

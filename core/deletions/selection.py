@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from core.access.sandboxes import is_sandbox
-from core.datasets.identities import identity_digest
+from core.datasets.identities import identity_digests
 from core.datasets.repository import Datasets, RecordRef, Records
 from core.datasets.tables import Dataset
 from core.deletions import stand_ins
@@ -118,11 +118,12 @@ def _records(
 
 
 def digests_of(command: SubmitDeletion, keyring: Keyring) -> Sequence[tuple[str, bytes]]:
-    """Types and keyed digests of the identities, each once."""
+    """Types and keyed digests of the identities under every secret, each once."""
     return sorted(
         {
-            (known.type, identity_digest(keyring, known.type, known.value, hashed=known.hashed))
+            (known.type, digest)
             for known in command.identities
+            for digest in identity_digests(keyring, known.type, known.value, hashed=known.hashed)
         }
     )
 

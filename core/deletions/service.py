@@ -10,7 +10,13 @@ from core.datasets.repository import Records
 from core.deletions import progress, terms
 from core.deletions.commands import ItemResult, ListFilter, LookupResult, RequestView, SubmitDeletion
 from core.deletions.deadlines import extended
-from core.deletions.errors import AlreadyExtended, DeadlineOver, ExternalIdTaken, NotExtendable
+from core.deletions.errors import (
+    AlreadyExtended,
+    DeadlineOver,
+    ExternalIdTaken,
+    NotExtendable,
+    TooManyOpenRequests,
+)
 from core.deletions.lifecycle import FINAL, IllegalMove, Status, advance_target
 from core.deletions.repository import Requests
 from core.deletions.selection import Part, check_size, digests_of, find, searched
@@ -28,14 +34,24 @@ from core.policies.regulations import in_force
 
 
 def submit(
-    tx: Session, *, workspace_id: str, actor: str, command: SubmitDeletion, keyring: Keyring, max_ids: int, at: datetime
+    tx: Session,
+    *,
+    workspace_id: str,
+    actor: str,
+    command: SubmitDeletion,
+    keyring: Keyring,
+    max_ids: int,
+    at: datetime,
+    max_open: int | None = None,
 ) -> RequestView:
     """Accept a request: from the commit on, its records are in no later retain set.
 
     A request about nobody known, or about records that no model holds, is completed at once. Raises ``EmptySelection``,
-    ``TooManyIds``, ``ExternalIdTaken``, ``PolicyNotFound`` and whatever ``selection.find`` and ``terms.clock`` raise.
+    ``TooManyIds``, ``TooManyOpenRequests``, ``ExternalIdTaken``, ``PolicyNotFound`` and whatever ``selection.find``
+    and ``terms.clock`` raise.
     """
     Requests(tx).serialise(workspace_id)
+    check_room(tx, workspace_id, max_open)
     request = _accept(tx, workspace_id, actor, command, keyring, max_ids, at)
     _note_submitted(tx, request, actor, at)
     return view(tx, [request])[0]
@@ -50,9 +66,14 @@ def submit_many(
     keyring: Keyring,
     max_ids: int,
     at: datetime,
+    max_open: int | None = None,
 ) -> Sequence[ItemResult]:
-    """Accept each request by itself; results in order. One that is refused leaves no trace and stops no other."""
+    """Accept each request by itself; results in order. One that is refused leaves no trace and stops no other.
+
+    ``TooManyOpenRequests`` is for the batch as a whole, and counts each of its items as one that will stay open.
+    """
     Requests(tx).serialise(workspace_id)
+    check_room(tx, workspace_id, max_open, adding=len(commands))
     accepted: list[DeletionRequest | DomainError] = []
     for command in commands:
         try:
@@ -68,6 +89,12 @@ def submit_many(
         ItemResult(error=item) if isinstance(item, DomainError) else ItemResult(view=views[item.id])
         for item in accepted
     ]
+
+
+def check_room(tx: Session, workspace_id: str, max_open: int | None, *, adding: int = 1) -> None:
+    """Raises ``TooManyOpenRequests`` unless so many more may be open in the workspace. None: any number may."""
+    if max_open is not None and Requests(tx).open_in(workspace_id, at_most=max_open) + adding > max_open:
+        raise TooManyOpenRequests(max_open)
 
 
 def cancel(tx: Session, *, workspace_id: str, request_id: str, actor: str, at: datetime) -> RequestView:
@@ -109,11 +136,10 @@ def extend(tx: Session, *, workspace_id: str, request_id: str, reason: str, acto
     request.due_at, request.extended_at, request.extension_reason = due, at, reason
     terms.wind(request, policy, told_until=at)
     told = {"due_at": rfc3339(due), "due_at_before": rfc3339(before or due)}
-    detail = {**told, "reason": reason}
-    progress.remark(tx, request, kind="extended", actor=actor, detail=detail, told=told, at=at)
+    progress.remark(tx, request, kind="extended", actor=actor, detail={**told, "reason": reason}, told=told, at=at)
     audit.note(
         tx, workspace_id=workspace_id, actor=actor, action="deletion_request.extended", object_id=request.id,
-        details=detail, at=at,
+        details=told, at=at,
     )  # fmt: skip
     return view(tx, [request])[0]
 

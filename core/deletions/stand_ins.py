@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from core.datasets.identities import identity_digest
+from core.datasets.identities import IdentityDigests, identity_digests
 from core.datasets.records import IndexRow, Records
 from core.deletions.commands import Identity, SubmitDeletion
 from core.platform.ids import uuid7
@@ -65,7 +65,7 @@ def introduce(tx: Session, dataset_id: str, command: SubmitDeletion, keyring: Ke
     records.copy_in(dataset_id, 0, [one.row for one in new])
     for one in new:
         for kind, digest in one.identities:
-            records.copy_identities(dataset_id, kind, [(one.row.record_id, digest)])
+            records.copy_identities(dataset_id, kind, keyring.key_id, [(one.row.record_id, digest)])
 
 
 def _records(tx: Session, dataset_id: str, record_ids: Sequence[str]) -> list[_StandIn]:
@@ -86,10 +86,18 @@ def _subjects(tx: Session, dataset_id: str, subject_ids: Sequence[str]) -> list[
 def _person(tx: Session, dataset_id: str, identities: Sequence[Identity], keyring: Keyring) -> list[_StandIn]:
     words = {one: _word_of_identity(one) for one in identities}
     known = [one for one, word in words.items() if word != Word.NOT_FOUND]
-    digests = tuple({(one.type, identity_digest(keyring, one.type, one.value, hashed=one.hashed)) for one in known})
+    digests = tuple(
+        {
+            (one.type, digest)
+            for one in known
+            for digest in identity_digests(keyring, one.type, one.value, hashed=one.hashed)
+        }
+    )
     if not known or any(record.state != "erased" for record in Records(tx).of_identities(dataset_id, digests)):
         return []
-    return [_stand_in(next((words[one] for one in known if words[one]), None), identities=digests)]
+    made = IdentityDigests(keyring)
+    kept = tuple({(one.type, made.of(one.type, one.value, hashed=one.hashed)) for one in known})
+    return [_stand_in(next((words[one] for one in known if words[one]), None), identities=kept)]
 
 
 def _word_of_identity(identity: Identity) -> Word | None:

@@ -49,10 +49,14 @@ def note_removed(
     tx: Session, kind: Literal["checkpoints", "weights"], removed: Mapping[str, Sequence[str]], at: datetime
 ) -> None:
     """Tell what was removed of each run, and audit it; of runs that nobody knows there is nobody to tell."""
-    runs = Runs(tx).by_ids(removed)
-    names = Runs(tx).model_names(list(runs.values()))
-    for run_id, run in sorted(runs.items()):
+    runs = Runs(tx)
+    known = runs.by_ids(removed)
+    names = runs.model_names(list(known.values()))
+    for run_id in sorted(known):
+        run = runs.lock(run_id)
+        run.revision += 1
         data = {"id": run_id, "model": names[run.model_id], "kind": kind, "objects": len(removed[run_id])}
+        data["sequence"] = run.revision
         outbox.put_event(tx, workspace_id=run.workspace_id, type="run.files_purged", data=data, at=at)
         audit.note(
             tx, workspace_id=run.workspace_id, actor="system", action="run.files_purged", object_id=run_id,

@@ -127,6 +127,7 @@ def purge_files(tx: Session, store: ObjectStore, *, workspace_id: str, dataset_i
         dataset = Datasets(tx).get(dataset_id)
         tx.flush()
         data = {"id": dataset_id, "name": dataset.name, "files": len(gone), "edition": dataset.edition}
+        data["sequence"] = dataset.edition
         outbox.put_event(tx, workspace_id=workspace_id, type="dataset.files_purged", data=data, at=at)
         audit.note(
             tx, workspace_id=workspace_id, actor=_SYSTEM, action="dataset.files_purged", object_id=dataset_id,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import and_, exists, func, select
 from sqlalchemy.orm import Session
 
 from core.datasets.tables import Dataset, Record, SupersededFile
-from core.erasure.repository import Rewrites, erased_and_in_files
+from core.erasure.repository import Rewrites, covered_records
 from core.holds.repository import Holds
 from core.holds.tables import LegalHold
 from core.registry.repository import Models, Versions
@@ -112,10 +112,12 @@ class Copies:
         return purged_at is None or self._start <= purged_at < self._end
 
     def _unclean(self) -> Sequence[Unclean]:
+        asked = covered_records()
         statement = (
             select(Dataset, func.count())
             .join(Record, Record.dataset_id == Dataset.id)
-            .where(Dataset.workspace_id == self._workspace_id, *erased_and_in_files())
+            .join(asked, and_(asked.c.dataset_id == Record.dataset_id, asked.c.record_id == Record.record_id))
+            .where(Dataset.workspace_id == self._workspace_id, Record.state == "erased", Record.last_edition.is_(None))
             .group_by(Dataset.id)
             .order_by(Dataset.name)
         )

@@ -9,6 +9,7 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Integer,
+    Subquery,
     Text,
     and_,
     any_,
@@ -63,15 +64,21 @@ class Rewrites:
         self._tx = tx
 
     def candidates(self) -> Sequence[Dataset]:
-        """Data sets with erased records in their files that may be rewritten and that nobody is at, by id."""
-        erased = exists().where(Record.dataset_id == Dataset.id, *erased_and_in_files())
+        """Data sets with erased records in their files that may be rewritten and that nobody is at, by id.
+
+        Not those of sandboxes, where nothing is really unlearned.
+        """
+        asked = covered_records()
+        erased = (
+            select(Record.dataset_id)
+            .join(asked, and_(asked.c.dataset_id == Record.dataset_id, asked.c.record_id == Record.record_id))
+            .where(Record.state == "erased", Record.last_edition.is_(None))
+        )
         free = or_(Dataset.rewrite_lease_until.is_(None), Dataset.rewrite_lease_until < func.now())
         statement = (
             select(Dataset)
-            .where(
-                Dataset.status == "ready", Dataset.rewrite == "ours", free, ~in_sandbox(Dataset.workspace_id), erased
-            )
-            .where(~dataset_held(Dataset.workspace_id, Dataset.id))
+            .where(Dataset.status == "ready", Dataset.rewrite == "ours", free, Dataset.id.in_(erased))
+            .where(~dataset_held(Dataset.workspace_id, Dataset.id), ~in_sandbox(Dataset.workspace_id))
             .order_by(Dataset.id)
             .with_for_update(skip_locked=True, key_share=True)
             .execution_options(populate_existing=True)
@@ -84,6 +91,8 @@ class Rewrites:
         Of a training record that means: every model of the data set that has a version has unlearned it. Of a held-out
         one nothing: no model has learnt it.
         """
+        found = covered_records()
+        asked = select(found.c.record_id).where(found.c.dataset_id == dataset_id)
         covered, target = aliased(DeletionRecord), aliased(DeletionTarget)
         unlearned = exists().where(
             covered.dataset_id == Record.dataset_id,
@@ -96,7 +105,8 @@ class Rewrites:
         needed = exists().where(Model.dataset_id == Record.dataset_id, has_version, ~unlearned)
         statement = (
             select(Record.record_id, Record.file, Record.row)
-            .where(Record.dataset_id == dataset_id, *erased_and_in_files())
+            .where(Record.dataset_id == dataset_id, Record.record_id.in_(asked))
+            .where(Record.state == "erased", Record.last_edition.is_(None))
             .where(or_(Record.split != "train", ~needed))
             .order_by(Record.file, Record.row)
         )
@@ -251,7 +261,7 @@ class Traces:
         statement = (
             select(row.id)
             .where(row.status == _DONE, row.old_copies_purged_at.is_(None), row.finished_at < before, row.id > after)
-            .where(~in_files)
+            .where(~in_files, ~in_sandbox(row.workspace_id))
             .order_by(row.id)
             .limit(limit)
         )
@@ -273,6 +283,20 @@ class Traces:
         """Base versions of the model's runs whose staged weights wait for a person."""
         statement = select(Run.base_version).where(Run.model_id == model_id, Run.status == Status.NEEDS_REVIEW)
         return self._tx.scalars(statement.distinct()).all()
+
+
+def covered_records() -> Subquery:
+    """(data set, record) of completed requests whose old copies are not known to be gone: who else could be in files?
+
+    No index holds a record's state, so that it changes in place; erased records are found by their requests.
+    """
+    return (
+        select(DeletionRecord.dataset_id, DeletionRecord.record_id)
+        .join(DeletionRequest, DeletionRequest.id == DeletionRecord.request_id)
+        .where(DeletionRequest.status == _DONE, DeletionRequest.old_copies_purged_at.is_(None))
+        .distinct()
+        .subquery()
+    )
 
 
 def _texts(values: Collection[str]) -> Any:

@@ -225,11 +225,12 @@ def _tell(
         "files": len(superseded),
         "fingerprint": dataset.fingerprint,
         "fingerprint_before": before,
+        "sequence": dataset.edition,
     }
     _note(tx, dataset, "dataset.files_rewritten", data, at)
     theirs = [file.uri for file in superseded if not file.ours]
     if theirs:
-        named = {"id": dataset.id, "name": dataset.name, "edition": dataset.edition - 1}
+        named = {"id": dataset.id, "name": dataset.name, "edition": dataset.edition - 1, "sequence": dataset.edition}
         _note(
             tx, dataset, "dataset.original_retained", {**named, "files": len(theirs), "uris": theirs[:MOST_NAMED]}, at
         )
@@ -243,7 +244,7 @@ def _note(tx: Session, dataset: Dataset, action: str, data: dict[str, Any], at: 
         actor="system",
         action=action,
         object_id=dataset.id,
-        details={name: value for name, value in data.items() if name != "id"},
+        details={name: value for name, value in data.items() if name not in ("id", "sequence")},
         at=at,
     )
 

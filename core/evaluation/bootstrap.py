@@ -48,9 +48,17 @@ def bootstrap(
 
 
 def weighted_bootstrap(
-    statistic: WeightedStatistic, *samples: NDArray[np.generic], seed: int, draws: int = DRAWS, paired: bool = False
+    statistic: WeightedStatistic,
+    *samples: NDArray[np.generic],
+    seed: int,
+    draws: int = DRAWS,
+    paired: bool = False,
+    tail: float = 0.025,
 ) -> Estimate:
-    """The same as ``bootstrap``, from the same draws, for a statistic that takes many draws at a time as counts."""
+    """The same as ``bootstrap``, from the same draws, for a statistic that takes many draws at a time as counts.
+
+    tail: the share that lies beyond each end; less for one of several statistics that are looked at together.
+    """
     sizes = [len(sample) for sample in samples]
     if paired and len(set(sizes)) > 1:
         raise ValueError(f"Paired samples must have as many records each, not {sizes}.")
@@ -64,7 +72,7 @@ def weighted_bootstrap(
     with np.errstate(all="ignore"):
         chunks = _chunks(sizes, seed=seed, draws=draws, paired=paired)
         drawn = np.concatenate([statistic(samples, counts) for counts in chunks])
-    return _interval(value, drawn, records=min(sizes))
+    return _interval(value, drawn, records=min(sizes), tail=tail)
 
 
 def evaluate(statistic: WeightedStatistic, *samples: NDArray[np.generic]) -> float:
@@ -79,12 +87,12 @@ def _once(statistic: Callable[..., float], samples: Samples, counts: Sequence[ND
     return statistic(*(np.repeat(sample, count, axis=0) for sample, count in zip(samples, counts, strict=True)))
 
 
-def _interval(value: float, drawn: NDArray[np.floating], *, records: int) -> Estimate:
+def _interval(value: float, drawn: NDArray[np.floating], *, records: int, tail: float) -> Estimate:
     """Between order statistics, without interpolation, so that draws may be infinite; it always holds the value."""
     if np.isnan(drawn).any():
         return Estimate.unbounded(value)
-    tail = float(ndtr(math.sqrt(records / (records - 1)) * stdtrit(records - 1, 0.025)))
-    low, high = np.quantile(drawn, tail, method="lower"), np.quantile(drawn, 1 - tail, method="higher")
+    wider = float(ndtr(math.sqrt(records / (records - 1)) * stdtrit(records - 1, tail)))
+    low, high = np.quantile(drawn, wider, method="lower"), np.quantile(drawn, 1 - wider, method="higher")
     return Estimate(value, min(value, float(low)), max(value, float(high)))
 
 

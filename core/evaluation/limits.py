@@ -35,7 +35,7 @@ _ATTACKS: Final = tuple(dict.fromkeys(IMAGE_ATTACKS + LANGUAGE_ATTACKS))
 GATES: Final[Mapping[str, Limit]] = {
     "displacement": Limit("G0", at_least=1e-12, severity="required", always=True, fixed=True),
     "promise_kept": Limit("G0", at_least=1.0, severity="required"),
-    "gap_closed": Limit("G0", at_least=0.5, severity="required", always=True),
+    "gap_closed": Limit("G0", at_least=0.5, always=True),
     "specificity": Limit("G0", at_most=0.001, severity="required", always=True),
     "forget_loss_ratio": Limit("G1", at_least=0.8, at_most=1.2, always=True),
     "forget_accuracy_gap": Limit("G1", at_least=-0.1, at_most=0.1, severity="advisory"),

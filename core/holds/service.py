@@ -76,7 +76,8 @@ def _object(tx: Session, workspace_id: str, command: PlaceHold) -> str | None:
 
 def _tell(tx: Session, caller: Principal, hold: LegalHold, action: str, reason: str, at: datetime) -> None:
     data: dict[str, Any] = {"id": hold.id, "scope": hold.scope, "name": hold.name}
-    outbox.put_event(tx, workspace_id=hold.workspace_id, type=action, data=data, at=at)
+    told = {**data, "sequence": 1 if hold.released_at is None else 2}
+    outbox.put_event(tx, workspace_id=hold.workspace_id, type=action, data=told, at=at)
     audit.note(
         tx,
         workspace_id=hold.workspace_id,

@@ -26,6 +26,8 @@ class Profile:
     regulations: Mapping[str, int]
     """Further laws and their terms in days."""
     max_ids: int
+    max_open: int
+    """Native requests of a workspace that have not ended."""
     allow_http: bool
 
     @classmethod
@@ -40,6 +42,7 @@ class Profile:
             service_level=timedelta(seconds=own.service_level_s),
             regulations=own.regulations,
             max_ids=settings.api.max_ids_per_request,
+            max_open=settings.api.max_open_requests,
             allow_http=settings.webhooks.allow_http,
         )
 

@@ -2,7 +2,8 @@
 
 import hmac
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -34,10 +35,14 @@ from core.opendsr.signing import Signer
 from core.opendsr.tables import OpenDsrRequest
 from core.platform.errors import IllegalTransition, Problem
 from core.platform.ids import new_id
+from core.platform.resealing import Sealed
 from core.platform.secrets import Keyring
 from core.webhooks.messages import LOG_KEPT_FOR
 
-_PURPOSE: Final = "opendsr-request"
+PURPOSE: Final = "opendsr-request"
+_BODY_KEY_BYTES: Final = 32
+SEALED: Final = (Sealed(OpenDsrRequest, OpenDsrRequest.sealed_body_key, PURPOSE),)
+"""What this slice keeps sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +77,21 @@ def create(
 
     The same JSON value under the same id is the first receipt again and does nothing. Raises
     ``SubjectRequestIdTaken`` for another value, ``InvalidSubjectRequest`` for models that do not exist, and
-    ``DatasetIndexing`` while records cannot be looked up completely.
+    ``DatasetIndexing`` while records cannot be looked up completely, and ``TooManyOpenRequests``.
     """
-    digest = _digest(keyring, wanted.value)
+    body_key = os.urandom(_BODY_KEY_BYTES)
+    kept = {
+        "body_digest": hmac.digest(body_key, _canonical(wanted.value), "sha256"),
+        "sealed_body_key": keyring.seal(PURPOSE, body_key),
+    }
     Certificates(tx).keep(signer.fingerprint, signer.pem, at)
-    row = SubjectRequests(tx).add(**_values(workspace_id, wanted, legacy, signer, digest, profile, at))
+    row = SubjectRequests(tx).add(**_values(workspace_id, wanted, legacy, signer, kept, profile, at))
     if row is None:
         before = SubjectRequests(tx).get_for(workspace_id, wanted.subject_request_id)
-        if not hmac.compare_digest(before.body_digest, digest):
+        if not _is_same(before, wanted.value, keyring):
             raise SubjectRequestIdTaken
         return Receipt(before, replayed=True)
+    deletions.check_room(tx, workspace_id, profile.max_open)
     native_ids = _submit(tx, row, wanted, actor, keyring, profile, at)
     SubjectRequests(tx).add_work(row.id, native_ids)
     Callbacks(tx).add(row.id, wanted.callback_urls)
@@ -170,9 +180,16 @@ def expire(tx: Session, *, at: datetime) -> int:
     return Callbacks(tx).expire(at - LOG_KEPT_FOR)
 
 
-def _digest(keyring: Keyring, value: Any) -> bytes:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return keyring.mac(_PURPOSE, canonical.encode("ascii"))
+def _is_same(row: OpenDsrRequest, value: Any, keyring: Keyring) -> bool:
+    """Whether the request that was taken was this JSON value."""
+    if row.sealed_body_key is None:
+        return keyring.vouches(PURPOSE, _canonical(value), row.body_digest)
+    body_key = keyring.open(PURPOSE, row.sealed_body_key)
+    return hmac.compare_digest(row.body_digest, hmac.digest(body_key, _canonical(value), "sha256"))
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
 
 
 def _values(
@@ -180,7 +197,7 @@ def _values(
     wanted: CreateRequest,
     legacy: bool,
     signer: Signer,
-    digest: bytes,
+    kept: Mapping[str, bytes],
     profile: Profile,
     at: datetime,
 ) -> dict[str, Any]:
@@ -191,7 +208,7 @@ def _values(
         "subject_request_id": wanted.subject_request_id,
         "regulation": wanted.regulation,
         "legacy": legacy,
-        "body_digest": digest,
+        **kept,
         "status": Status.PENDING,
         "state": HELD,
         "native_revision": 0,

@@ -42,6 +42,8 @@ class OpenDsrRequest(Base):
     """Made on a route of OpenGDPR 1.0: answers and callbacks carry both pairs of headers."""
     body_digest: Mapped[bytes] = mapped_column(LargeBinary)
     """HMAC of the request's canonical JSON."""
+    sealed_body_key: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The key of that HMAC, random, encrypted under the service's secret; null: a key of the secret itself."""
     status: Mapped[str]
     state: Mapped[str]
     """The finer state, as last told."""

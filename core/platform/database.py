@@ -49,6 +49,7 @@ def open_engine(url: str, *, pool_size: int = 10, idle_limit_s: float | None = N
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        hide_parameters=True,  # they name people and records, and errors are logged
         connect_args={"connect_timeout": 5, "application_name": "unlearn", "options": options},
     )
 

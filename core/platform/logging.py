@@ -2,13 +2,37 @@
 
 import logging
 import sys
+import traceback
 from collections.abc import MutableMapping
 from typing import Any
 
+import psycopg
 import structlog
 from opentelemetry.trace import format_trace_id, get_current_span
+from sqlalchemy.exc import DBAPIError
+from structlog.typing import ExcInfo
 
 from core.platform.settings import Settings
+
+
+def traceback_of(found: ExcInfo) -> str:
+    """Where an error and those that led to it were raised, and what they say, unless they quote values of rows."""
+    told = "".join(traceback.format_exception(found[1]))
+    led: BaseException | None = found[1]
+    while led is not None:
+        if isinstance(led, psycopg.Error | DBAPIError):
+            for words in (str(led), str(led.args[0]) if led.args else ""):
+                told = told.replace(words.strip(), _without_values(led)) if words.strip() else told
+        led = led.__cause__ or led.__context__
+    return told.rstrip("\n")
+
+
+def _without_values(error: psycopg.Error | DBAPIError) -> str:
+    """What the database calls the error, without its message: ``Key (subject_id)=(…) already exists.``"""
+    cause = error if isinstance(error, psycopg.Error) else error.orig
+    if not isinstance(cause, psycopg.Error):
+        return type(cause).__name__
+    return f"sqlstate {cause.sqlstate}, {cause.diag.constraint_name or cause.diag.table_name or 'no constraint named'}"
 
 
 def _with_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -29,7 +53,7 @@ def configure(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # A plain traceback: the pretty one prints local variables, and those may hold secrets.
-    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    console = structlog.dev.ConsoleRenderer()
     render: structlog.typing.Processor = structlog.processors.JSONRenderer() if as_json else console
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -38,8 +62,7 @@ def configure(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     final: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if as_json:
-        final.append(structlog.processors.format_exc_info)
+    final.append(structlog.processors.ExceptionRenderer(traceback_of))
     handler = logging.StreamHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*final, render]))
     root = logging.getLogger()

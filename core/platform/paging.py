@@ -42,7 +42,8 @@ class Cursors:
     def write(self, position: Position) -> str:
         """The position as an opaque string."""
         message = json.dumps([position[0].isoformat(), position[1]]).encode()
-        return base64.urlsafe_b64encode(self._mac(message) + message).decode().rstrip("=")
+        mac = self.keyring.mac("cursor", self._signed(message))[:_MAC_BYTES]
+        return base64.urlsafe_b64encode(mac + message).decode().rstrip("=")
 
     def read(self, cursor: str) -> Position:
         """The position written before. Raises ``BadCursor`` for anything else."""
@@ -51,13 +52,13 @@ class Cursors:
         except (binascii.Error, ValueError):
             raise BadCursor("The cursor cannot be read.") from None
         mac, message = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        if mac != self._mac(message):
+        if not self.keyring.vouches("cursor", self._signed(message), mac, size=_MAC_BYTES):
             raise BadCursor("The cursor does not belong to this list with these filters.")
         at, row_id = json.loads(message)
         return datetime.fromisoformat(at), row_id
 
-    def _mac(self, message: bytes) -> bytes:
-        return self.keyring.mac("cursor", self.scope.encode() + b"\0" + message)[:_MAC_BYTES]
+    def _signed(self, message: bytes) -> bytes:
+        return self.scope.encode() + b"\0" + message
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class ApiSettings(_Section):
     public_url: HttpUrl | None = Field(default=None, description="address callers use; unset: http://host:port")
     body_limit_bytes: int = 4 * 1024 * 1024
     max_ids_per_request: int = 10_000
+    max_open_requests: int = Field(default=50_000, ge=1, description="of a workspace, that have not ended")
     require_idempotency_key: bool = Field(default=False, description="refuse creating POSTs without Idempotency-Key")
     trusted_proxies: tuple[str, ...] = Field(
         default=(), description="addresses or networks whose X-Forwarded-For is believed"
@@ -106,6 +107,11 @@ class WorkerSettings(_Section):
     threads: int | None = Field(default=None, ge=1, description="CPU threads of one run; unset: torch's default")
     processes: int | None = Field(
         default=None, ge=1, description="a run with devices `all` is divided among so many; unset: one a GPU"
+    )
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="a model that needs more is refused before it is loaded; unset: what the device has",
     )
     lease_ttl_s: float = Field(default=60.0, gt=0)
     heartbeat_s: float = Field(default=10.0, gt=0)
@@ -184,6 +190,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default=Path(".data"), description="home of everything embedded")
     secret: SecretStr | None = Field(default=None, description="32 or more random characters; embedded: generated")
+    previous_secrets: tuple[SecretStr, ...] = Field(default=(), description="further secrets that still open things")
     commit: str | None = Field(default=None, description="git commit of this build, named in certificates")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_host: str = Field(default="127.0.0.1", description="address of the metrics of loops and workers")
@@ -214,9 +221,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _real_secret(self) -> Self:
-        if self.secret is None:
-            return self
-        value = self.secret.get_secret_value()
-        if len(value) < 32 or value.lower() in _PLACEHOLDERS:
+        if self.secret is not None and not _is_real(self.secret):
             raise ValueError("UNLEARN_SECRET must be at least 32 random characters")
+        if not all(_is_real(secret) for secret in self.previous_secrets):
+            raise ValueError("UNLEARN_PREVIOUS_SECRETS must each be at least 32 random characters")
         return self
+
+
+def _is_real(secret: SecretStr) -> bool:
+    value = secret.get_secret_value()
+    return len(value) >= 32 and value.lower() not in _PLACEHOLDERS

@@ -7,6 +7,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
+from core.access.sandboxes import in_sandbox
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.registry.errors import ModelNotFound, VersionNotFound
 from core.registry.lineage import Descent, Lineage
@@ -140,10 +141,12 @@ class Versions:
         return self._tx.scalar(statement.execution_options(populate_existing=True))
 
     def unlearned_models(self) -> Sequence[str]:
-        """Models with versions that may hold what a run of theirs has unlearned: ids in order."""
+        """Models with versions that may hold what a run of theirs has unlearned: ids in order. None of sandboxes."""
         by_run = aliased(ModelVersion)
         unlearned = exists().where(by_run.model_id == ModelVersion.model_id, by_run.run_id.is_not(None))
-        statement = select(ModelVersion.model_id).where(ModelVersion.state != "purged", unlearned).distinct()
+        live = select(Model.id).where(~in_sandbox(Model.workspace_id))
+        held = ModelVersion.model_id.in_(live) & (ModelVersion.state != "purged")
+        statement = select(ModelVersion.model_id).where(held, unlearned).distinct()
         return self._tx.scalars(statement.order_by(ModelVersion.model_id)).all()
 
     def add(self, version: ModelVersion, files: Sequence[StoredFile]) -> ModelVersion:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from core.platform.resealing import Sealed
 from core.platform.sealing import KEY_BYTES
 from core.platform.secrets import Keyring
 from core.runs.lifecycle import Mode
@@ -14,7 +15,9 @@ from core.runs.tables import Run
 from core.unlearning.job import Checkpointing
 
 FOLDER = "checkpoints/"
-_PURPOSE = "checkpoint"
+PURPOSE = "checkpoint"
+SEALED = (Sealed(Run, Run.checkpoint_key, PURPOSE),)
+"""What this slice keeps sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class CheckpointRule:
             return None
         if run.checkpoint_key is not None and self._opened(run.checkpoint_key) is not None:
             return run.checkpoint_key
-        return self.keyring.seal(_PURPOSE, os.urandom(KEY_BYTES))
+        return self.keyring.seal(PURPOSE, os.urandom(KEY_BYTES))
 
     def checkpointing(self, run_id: str, sealed_key: bytes | None, uri: Callable[[str], str]) -> Checkpointing | None:
         """What the child is told; ``uri`` gives the object store's URI of a key."""
@@ -43,6 +46,6 @@ class CheckpointRule:
     def _opened(self, sealed: bytes) -> bytes | None:
         """None when it was sealed with another secret; the run then starts over under a new key."""
         try:
-            return self.keyring.open(_PURPOSE, sealed)
+            return self.keyring.open(PURPOSE, sealed)
         except ValueError:
             return None

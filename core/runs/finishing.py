@@ -141,7 +141,7 @@ def decide(
         else:
             _reject(tx, run, actor, said, at)
     action = "deletion_request.approved" if approve else "deletion_request.rejected"
-    details = {**said, "run_ids": [run.id for run in locked]}
+    details = {"run_ids": [run.id for run in locked]}  # the comment may name somebody; the timeline has it
     audit.note(
         tx, workspace_id=workspace_id, actor=actor, action=action, object_id=request_id, details=details, at=at
     )  # fmt: skip

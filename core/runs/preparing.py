@@ -59,6 +59,7 @@ def prepare(
     device: str,
     threads: int | None,
     processes: int | None = None,
+    memory_bytes: int | None = None,
     rule: CheckpointRule | None = None,
 ) -> Prepared:
     """Write ``job.json`` and ``selection.parquet`` into ``folder`` for the run under the lease.
@@ -94,6 +95,7 @@ def prepare(
             tx,
         ),
         processes=processes,
+        memory_bytes=memory_bytes,
         checkpoints=rule.checkpointing(run.id, sealed_key, uri) if rule else None,
     )
     write_json(folder / JOB_FILE, job)

@@ -11,6 +11,9 @@ FREE_SHARE = 0.9
 LEAST_QUOTA = 0.05
 """Quota of a repair step, and the lowest of a forget step: if even that is not free, the stop rule ends the run."""
 
+RETAIN_DRIFT = 0.05
+"""Retain loss may rise by this share of the way from forget loss to yardstick before every other step repairs it."""
+
 REGION = TrustRegion(accept_share=ACCEPT_SHARE, retain_share=0.05, growth=1.6, leap=0.25)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core.unlearning.dials import REGION
+from core.unlearning.dials import REGION, RETAIN_DRIFT
 from core.unlearning.guard import Baseline
 from core.unlearning.job import Parameters
 from core.unlearning.objective import ForgetObjective, matched_targets, value_of
@@ -29,9 +29,9 @@ class _Case:
 
 
 STEPS_OVERRUN = 3.0
-"""Factor of the slow guess: repair steps, and those after the forget loss is at its target (docs/quotes.md)."""
+"""Factor of the slow guess: repairs of real harm, and steps after the forget loss is at its target (docs/quotes.md)."""
 
-RETAIN_CASES = {"low": -0.5, "expected": 1.3, "high": 4.0}
+RETAIN_CASES = {"low": -1.0, "expected": 0.6, "high": 4.0}
 """Change of the retain loss over share forgotten · (retain loss + wanted rise of the forget loss); docs/quotes.md says
 from which runs."""
 
@@ -101,12 +101,24 @@ class Kept:
     """Its mean loss in nats."""
     forgotten: float
     """Records to forget for each that is retained."""
+    noise: float
+    """Standard error of a minibatch's mean loss in nats."""
 
 
 def retain_change(way: Way, kept: Kept) -> dict[str, float]:
     """Change of the retain loss in nats, ``low``, ``expected``, ``high``; no loss falls below 0."""
     scale = kept.forgotten * (kept.loss + way.loss) if way.start > way.end else 0.0
     return {name: max(-kept.loss, factor * scale) for name, factor in RETAIN_CASES.items()}
+
+
+def repair_share(way: Way, kept: Kept) -> float:
+    """Repair steps for each forget step, from chance alone: that a minibatch of unharmed records looks harmed.
+
+    A run repairs, every other step at most, while a minibatch's loss is above what may drift. Means of minibatches are
+    taken as normal.
+    """
+    allowed = RETAIN_DRIFT * way.loss
+    return 0.5 * math.erfc(allowed / (kept.noise * math.sqrt(2))) if kept.noise > 0 else 0.0
 
 
 def count_steps(way: Way, first_gain: float, *, realised: float, growth: float, most: int) -> int | None:
@@ -156,11 +168,14 @@ def forecast(
     if wanted and middle.stopped is not None:
         return block | {"why": middle.stopped}
     counted = _counted(firsts, way, middle, most=parameters.max_steps)
-    steps = {name: parameters.max_steps if count is None else count for name, count in counted.items()}
-    steps["high"] = min(parameters.max_steps, round(STEPS_OVERRUN * steps["high"]))
+    factors = {"low": 1.0, "expected": 1 + repair_share(way, kept), "high": STEPS_OVERRUN}
+    most = parameters.max_steps
+    steps = {
+        name: most if count is None else min(most, round(factors[name] * count)) for name, count in counted.items()
+    }
     seconds = {name: seconds_of(count, cost) for name, count in steps.items()}
     return block | {
-        "within_max_steps": counted["expected"] is not None,
+        "within_max_steps": counted["expected"] is not None and factors["expected"] * counted["expected"] <= most,
         "steps": steps,
         "seconds": seconds | {"high": SECONDS_OVERRUN * seconds["high"]},
         "retain_loss_change": retain_change(way, kept),

@@ -7,10 +7,11 @@ a run raises towards 0 (``core.unlearning.objective``), G the gain that the firs
 and at the quota that a run would ask for, and ratio the policy's ``forget_target_ratio``:
 
     way       A = -φ(losses now);  B = -φ(ratio × the holdout loss matched to each record);  gain wanted = A - B
-    steps     left₀ = A;  left_{k+1} = left_k - ρ · min(G·γᵏ, left_k/4);  counted until left_k ≤ B
+    steps     left₀ = A;  left_{k+1} = left_k - ρ · min(G·γᵏ, left_k/4);  counted until left_k ≤ B, each with
+              1 - Φ(drift allowed / standard error of a retain minibatch's loss) repairs
     seconds   (3 + ⌊steps/looks⌋) · scoring + steps · (1 + 1/3) · gradients
     retain    c · (records to forget / retained) · (retain loss + rise of the forget loss that is wanted), in nats, with
-              c = -0.5, 1.3, 4 from runs (docs/quotes.md); never below -(retain loss)
+              c = -1, 0.6, 4 from runs (docs/quotes.md); never below -(retain loss)
 
 left/4 is the trust region's leap, γ the growth of its rate. The spread comes from ρ, the share of its promises that a
 run realises (1, 0.8, 0.6), from γ (the trust region's 1.6, its square root, its fourth root), and from the minibatches
@@ -107,7 +108,11 @@ def assess(bench: Bench, baseline: Baseline, parameters: Parameters, *, scoring_
     )
     firsts = [sample.first for sample in samples]
     way = way_to_target(baseline, parameters)
-    kept = Kept(baseline.retain.loss, len(bench.forget) / bench.retain_batches.records)
+    kept = Kept(
+        loss=baseline.retain.loss,
+        forgotten=len(bench.forget) / bench.retain_batches.records,
+        noise=float(baseline.retain.losses.std()) / math.sqrt(parameters.batch_size),
+    )
     guessed = forecast(firsts, way, cost, parameters, kept=kept)
     return _block(samples, list(bench.model.trainable), parameters) | {"forecast": finite_only(guessed)}
 

@@ -161,6 +161,8 @@ class Job:
     """``auto``, ``cpu``, ``cuda``, ``cuda:1`` …"""
     threads: int | None = None
     """CPU threads of the run, all of its processes together; None: torch's default."""
+    memory_bytes: int | None = None
+    """What one process may use of its device's memory; None: all of it."""
     processes: int | None = None
     """Of ``devices="all"``: among how many processes the run is divided; None: one a GPU."""
     limits: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from core.unlearning.batches import Batch
 from core.unlearning.bench import Bench
 from core.unlearning.checkpoint import State
 from core.unlearning.course import Course
-from core.unlearning.dials import LEAST_QUOTA, REGION, usable_quota
+from core.unlearning.dials import LEAST_QUOTA, REGION, RETAIN_DRIFT, usable_quota
 from core.unlearning.guard import Baseline
 from core.unlearning.hardness import make_optimizer
 from core.unlearning.job import Parameters, StopReason
@@ -27,9 +27,6 @@ from core.unlearning.objective import ForgetObjective
 
 _CEILING = 1.1
 """No step is kept that lifts the forget loss above this multiple of the yardstick."""
-
-_RETAIN_DRIFT = 0.05
-"""Retain loss may rise by this share of the way from forget loss to yardstick before every other step repairs it."""
 
 _REPAIR_BATCHES = 4
 """Retain minibatches of a step while a budget is exceeded."""
@@ -101,7 +98,7 @@ class Unlearning(Course):
             return "repair"
         before = self._baseline.retain.loss
         way = (self._guard.yardstick or before) - self._baseline.forget.loss
-        suffering = retain_loss > before + _RETAIN_DRIFT * way or not self._guard.unharmed
+        suffering = retain_loss > before + RETAIN_DRIFT * way or not self._guard.unharmed
         repaired = bool(self.rows) and self.rows[-1]["kind"] == "repair"
         return "repair" if suffering and not repaired else "forget"
 

@@ -171,10 +171,10 @@ class Panel:
             blocks["attacks"] = finite_only(attacked.block)
             blocks["attacks"]["linear_probe"]["gap_before"] = memory.probe.as_dict()
         if self._extras.earlier:
-            worst_ratio, blocks["earlier"] = earlier_deletions(
+            together, blocks["earlier"] = earlier_deletions(
                 self.bench, self._extras.earlier, self._before, after, seed=self._seed
             )
-            measured["earlier_deletions"] = worst_ratio
+            measured["earlier_deletions"] = together
         if self._job.parameters.reference == "retrain":
             twin = retrained(self.bench, self.baseline, self._job.parameters)
             blocks["reference"] = compare(after, look(twin, self._extras.everyone), self.matching)

@@ -9,6 +9,7 @@ from core.unlearning.batches import ExampleSet, Family, RetainBatches
 from core.unlearning.bench import Bench
 from core.unlearning.cache import ExampleCache
 from core.unlearning.failures import UnlearningError
+from core.unlearning.footprint import check_footprint
 from core.unlearning.images import image_family
 from core.unlearning.job import METHODS, Job
 from core.unlearning.models import LoadedModel, end_token, load_model, load_tokenizer, max_tokens
@@ -46,7 +47,9 @@ def prepare(
         torch.set_num_threads(job.threads)
     parameters = job.parameters
     places = read_selection(selection, files=len(dataset_files))
-    model = load_model(model_dir, job.task, _device(job.device))
+    device = _device(job.device)
+    check_footprint(model_dir, device, job.memory_bytes)
+    model = load_model(model_dir, job.task, device)
     family = _family(job, model)
     check_reference(model, parameters)
     dataset = Dataset(job.dataset, dataset_files, family.columns)

@@ -16,6 +16,7 @@ _STREAMS: Final = {
     "relearning": 5,
     "probe": 6,
     "divergence": 7,
+    "earlier": 8,
 }
 """Independent streams drawn from one seed, so that evaluating never shifts which batches are trained on."""
 

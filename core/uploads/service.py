@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core.access import audit
 from core.platform.errors import Problem
 from core.platform.ids import new_id
 from core.platform.objects import ObjectExists, ObjectStore, Part, Presigned
@@ -43,6 +44,7 @@ def open_upload(
     store: ObjectStore,
     *,
     workspace_id: str,
+    actor: str,
     files: Sequence[AnnouncedFile],
     limits: UploadSettings,
     at: datetime,
@@ -58,7 +60,7 @@ def open_upload(
         rows.append(
             {"path": file.path, "size_bytes": file.size_bytes, "sha256": file.sha256, "uri": uri, "parts": handle}
         )
-    return Uploads(tx).add(
+    upload = Uploads(tx).add(
         Upload(
             id=upload_id,
             workspace_id=workspace_id,
@@ -69,6 +71,8 @@ def open_upload(
             expires_at=at + timedelta(seconds=limits.ttl_s),
         )
     )
+    _note(tx, upload, "opened", actor, at)
+    return upload
 
 
 def places(store: ObjectStore, upload: Upload, *, ttl_s: int, at: datetime) -> tuple[Place, ...]:
@@ -78,7 +82,7 @@ def places(store: ObjectStore, upload: Upload, *, ttl_s: int, at: datetime) -> t
     return tuple(_place(store, row, ttl_s) for row in upload.files)
 
 
-def complete(tx: Session, store: ObjectStore, *, workspace_id: str, upload_id: str, at: datetime) -> Upload:
+def complete(tx: Session, store: ObjectStore, *, workspace_id: str, actor: str, upload_id: str, at: datetime) -> Upload:
     """Verify size and SHA-256 of every file by reading it, then close the upload; repeating it is harmless.
 
     A file that is not the one announced is deleted, so that it can be sent again. Raises ``UploadRejected`` naming
@@ -93,6 +97,7 @@ def complete(tx: Session, store: ObjectStore, *, workspace_id: str, upload_id: s
         raise UploadRejected("Some files are missing or are not the ones announced.", problems)
     upload.status = advance(upload.status, UploadStatus.COMPLETE)
     tx.flush()
+    _note(tx, upload, "completed", actor, at)
     return upload
 
 
@@ -139,6 +144,20 @@ def expire(tx: Session, store: ObjectStore, *, at: datetime, limit: int = 20) ->
         upload.status = advance(upload.status, UploadStatus.EXPIRED)
     tx.flush()
     return len(overdue)
+
+
+def _note(tx: Session, upload: Upload, happened: str, actor: str, at: datetime) -> None:
+    """Names of files are the caller's own words and may say anything, so there are only numbers."""
+    size = sum(int(row["size_bytes"]) for row in upload.files)
+    audit.note(
+        tx,
+        workspace_id=upload.workspace_id,
+        actor=actor,
+        action=f"upload.{happened}",
+        object_id=upload.id,
+        details={"files": len(upload.files), "size_bytes": size},
+        at=at,
+    )
 
 
 def _stored(upload: Upload) -> tuple[StoredFile, ...]:

@@ -210,9 +210,9 @@ def _of_dataset(name: str, happened: str, description: str, more: Mapping[str, A
         f"dataset.{name}",
         f"A data set's {happened}",
         description,
-        {"id": _TEXT, "name": _TEXT, "edition": _COUNT, "files": _COUNT, **more},
+        {"id": _TEXT, "name": _TEXT, "edition": _COUNT, "files": _COUNT, "sequence": _COUNT, **more},
         {},
-        {"id": "ds_01k9d3v6m2q8r4t6w8y0a2c4e6", "name": "digits", "edition": 2, "files": 1, **example},
+        {"id": "ds_01k9d3v6m2q8r4t6w8y0a2c4e6", "name": "digits", "edition": 2, "files": 1, "sequence": 2, **example},
     )
 
 
@@ -221,9 +221,9 @@ def _of_hold(name: str, happened: str) -> EventType:
         f"legal_hold.{name}",
         f"A legal hold was {happened}",
         "Fetch it by its id for the reason.",
-        {"id": _TEXT, "scope": _TEXT},
+        {"id": _TEXT, "scope": _TEXT, "sequence": _COUNT},
         {"name": _TEXT_OR_NULL},
-        {"id": "hold_01k9d3v6m2q8r4t6w8y0a2c4e6", "scope": "dataset", "name": "digits"},
+        {"id": "hold_01k9d3v6m2q8r4t6w8y0a2c4e6", "scope": "dataset", "name": "digits", "sequence": 1},
     )
 
 
@@ -279,9 +279,9 @@ _ERASURE: Final = (
         "run.files_purged",
         "What a run had left behind was deleted",
         "`kind`: `checkpoints`, or `weights` of an attempt that nobody published.",
-        {"id": _TEXT, "model": _TEXT, "kind": _TEXT, "objects": _COUNT},
+        {"id": _TEXT, "model": _TEXT, "kind": _TEXT, "objects": _COUNT, "sequence": _COUNT},
         {},
-        {"id": _RUN, "model": "digits-classifier", "kind": "checkpoints", "objects": 4},
+        {"id": _RUN, "model": "digits-classifier", "kind": "checkpoints", "objects": 4, "sequence": 6},
     ),
     _of_hold("placed", "placed"),
     _of_hold("released", "released"),

@@ -13,6 +13,7 @@ from core.platform.errors import Conflict, InvalidInput, NotFound, Problem
 from core.platform.ids import new_id
 from core.platform.outbox import put_event
 from core.platform.paging import Page, Slice
+from core.platform.resealing import Sealed
 from core.platform.secrets import Keyring
 from core.webhooks import messages, signing, static_headers
 from core.webhooks.addresses import Rules, check_url
@@ -20,11 +21,18 @@ from core.webhooks.catalogue import check_patterns, event_type
 from core.webhooks.deliveries import Deliveries, Delivery, Stats
 from core.webhooks.repository import Endpoints, MessageFilter, Replays
 from core.webhooks.signing import Algorithm, Key
-from core.webhooks.tables import WebhookEndpoint
+from core.webhooks.tables import WebhookEndpoint, WebhookOldKey
 
 PURPOSE: Final = "webhook-secret"
 MOST_OLD_KEYS: Final = 10
 BY_REQUEST: Final = "by request"
+SEALED: Final = (
+    Sealed(WebhookEndpoint, WebhookEndpoint.sealed_secret, PURPOSE),
+    Sealed(WebhookEndpoint, WebhookEndpoint.sealed_headers, static_headers.PURPOSE),
+    Sealed(WebhookEndpoint, WebhookEndpoint.sealed_previous_secret, PURPOSE),
+    Sealed(WebhookOldKey, WebhookOldKey.sealed_secret, PURPOSE),
+)
+"""What this slice keeps sealed."""
 
 
 class EndpointNotFound(NotFound):
@@ -230,7 +238,9 @@ def key_of(endpoint: WebhookEndpoint, keyring: Keyring) -> Key:
     return Key(Algorithm(endpoint.algorithm), keyring.open(PURPOSE, endpoint.sealed_secret))
 
 
-def send_test(tx: Session, *, workspace_id: str, endpoint_id: str, type_name: str, at: datetime) -> Delivery:
+def send_test(
+    tx: Session, *, workspace_id: str, endpoint_id: str, type_name: str, actor: str, at: datetime
+) -> Delivery:
     """Put a sample message, flagged ``test``, on its way to this endpoint alone.
 
     Raises ``EndpointNotFound``, ``EndpointDisabled`` and, for an event that does not exist, ``InvalidInput``.
@@ -241,6 +251,7 @@ def send_test(tx: Session, *, workspace_id: str, endpoint_id: str, type_name: st
         raise InvalidInput("There is no such event.", [Problem("/type", "unknown_event", "No event is of this type.")])
     message = messages.make(tx, workspace_id, type_name, kind.example, happened=rfc3339(at), test=True)
     Deliveries(tx).add(message, [endpoint.id], at)
+    note(tx, endpoint, "tested", {"message_id": message.id}, actor, at)
     return delivery(tx, workspace_id=workspace_id, endpoint_id=endpoint_id, message_id=message.id)
 
 

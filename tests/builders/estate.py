@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from core.access.tables import Workspace
-from core.datasets.identities import identity_digest
+from core.datasets.identities import identity_digests
 from core.datasets.tables import Dataset, DatasetEdition, DatasetFile, Record, RecordIdentity
 from core.deletions import service
 from core.deletions.commands import RequestView, SubmitDeletion
@@ -85,7 +85,7 @@ class Estate:
                     row=row,
                 )
             )
-        digest = identity_digest(KEYRING, "email", "a@b.example")
+        (digest,) = identity_digests(KEYRING, "email", "a@b.example")
         tx.add(RecordIdentity(dataset_id=dataset_id, type="email", digest=digest, record_id="r-0"))
         tx.flush()
         return dataset_id

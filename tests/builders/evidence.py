@@ -113,6 +113,7 @@ def facts(**fields: Any) -> Facts:
         run=run(**fields),
         model=Model(name="digits", task="image-classification"),
         dataset=Dataset(name="digits", fingerprint="f" * 64),
+        fingerprint="f" * 64,
         base=weights(1, "a"),
         published=weights(2, "b") if fields.get("published_version", 2) else None,
         requests=(("del_1", AT - timedelta(hours=1)),),

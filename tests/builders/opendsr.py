@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from sqlalchemy import Engine, text
 
-from core.datasets.identities import identity_digest
+from core.datasets.identities import identity_digests
 from core.datasets.tables import RecordIdentity
 from core.deletions import progress
 from core.deletions.lifecycle import Status
@@ -76,7 +76,7 @@ class Scene:
         with transaction(engine) as tx:
             self.built: Estate = estate(tx, models=models)
             for record_id in ("r-0", "r-2"):
-                digest = identity_digest(keyring(), "email", ADA)
+                (digest,) = identity_digests(keyring(), "email", ADA)
                 dataset_id = self.built.datasets["digits"]
                 tx.add(RecordIdentity(dataset_id=dataset_id, type="email", digest=digest, record_id=record_id))
         self.caller: Web = self.anyone.customer(self.built.workspace_id)

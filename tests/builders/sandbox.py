@@ -17,7 +17,7 @@ from core.opendsr.profile import Profile
 from core.platform.clock import utc_now
 from core.platform.database import transaction
 from core.sandbox.service import advance_clock
-from core.webhooks.service import fan_out
+from core.webhooks.messages import fan_out
 from tests.builders.web import Web, settings, web
 from worker.loops import deadlines, opendsr, planner, relay, sandbox
 

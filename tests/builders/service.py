@@ -72,6 +72,8 @@ class Service:
             "UNLEARN_WEBHOOKS__ALLOW_HTTP": "true",
             "UNLEARN_WEBHOOKS__ALLOW_NETWORKS": '["127.0.0.0/8"]',
             "UNLEARN_WEBHOOKS__SCHEDULE_S": "[0, 1, 1, 1, 1]",
+            "UNLEARN_OPENDSR__SELF_SIGNED": "true",
+            "UNLEARN_OPENDSR__HOLD_S": "2",
             **self.extra,
         }
         (self.folder / "work").mkdir(parents=True, exist_ok=True)

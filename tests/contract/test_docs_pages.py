@@ -45,6 +45,17 @@ def test_the_browser_is_told_to_load_nothing_from_another_host(site: Web, path: 
     assert policy["script-src"].count("'sha256-") == len(inline)
 
 
+@pytest.mark.parametrize(
+    "path", ["/docs", "/problems/nothing", "/static/redoc.standalone.js", "/docs/nothing", "/healthz"]
+)
+def test_every_answer_forbids_framing_guessing_and_what_it_does_not_need(site: Web, path: str) -> None:
+    headers = site.get(path).headers
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert (headers["x-frame-options"], headers["referrer-policy"]) == ("DENY", "no-referrer")
+
+
 def test_the_pages_show_our_document(site: Web) -> None:
     for path in ("/docs", "/redoc"):
         assert "/openapi.json" in site.get(path).text

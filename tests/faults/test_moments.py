@@ -39,7 +39,7 @@ def _publishing(rig: Rig) -> Generator[Reached]:
 
         def reached(run_id: str, attempt: int) -> None:
             rig.wait_attempt(run_id, attempt)
-            locked.wait_blocked(attempt - 1)
+            locked.wait_blocked()
 
         yield reached
 

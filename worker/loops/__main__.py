@@ -92,7 +92,7 @@ def _loops(settings: Settings, stop: threading.Event, metrics: LoopMetrics) -> d
     assert settings.secret is not None  # noqa: S101
     engine = open_engine(settings.database.url.get_secret_value(), pool_size=_CONNECTIONS, idle_limit_s=_IDLE_LIMIT_S)
     store = open_store(settings)
-    keyring = Keyring(settings.secret.get_secret_value().encode())
+    keyring = Keyring.of(settings)
     poll_s, sweep_s = settings.loops.poll_s, settings.loops.sweep_s
     turns: dict[str, tuple[Callable[[], object], float]] = {
         "relay-tasks": (partial(relay.turn_tasks, engine, relay.task_sender(make_app(settings))), poll_s),
@@ -103,8 +103,8 @@ def _loops(settings: Settings, stop: threading.Event, metrics: LoopMetrics) -> d
         "certifier": (partial(certifier.turn, engine, keyring, settings.public_url), poll_s),
         "sandbox": (partial(sandbox.turn, engine, store.uri), poll_s),
         "indexer": (partial(indexer.turn, engine, store, keyring, settings), poll_s),
-        "replayer": (partial(replayer.turn, engine), poll_s),
         "eraser": (partial(eraser.turn, engine, store, settings.worker.work_dir), settings.loops.erase_s),
+        "replayer": (partial(replayer.turn, engine), poll_s),
         "sweeper": (partial(sweeper.turn, engine, store, settings.loops), sweep_s),
     }
     sender = webhook_sender.WebhookSender(engine, settings, keyring)

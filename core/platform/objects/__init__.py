@@ -53,7 +53,7 @@ def open_store(settings: Settings) -> ObjectStore:
         return DirectoryStore(
             _folder(url),
             public_url=settings.public_url,
-            keyring=Keyring(settings.secret.get_secret_value().encode()) if settings.secret else None,
+            keyring=Keyring.of(settings) if settings.secret else None,
             readable=[_folder(root) for root in readable if root.startswith("file:///")],
         )
     raise ValueError("UNLEARN_STORE__URL must be s3://bucket/prefix or file:///directory")

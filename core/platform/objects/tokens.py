@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import hmac
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -45,7 +44,7 @@ def read(keyring: Keyring, token: str, *, method: str, at: datetime) -> StorageL
         payload, mac = (_decode(part) for part in token.split("."))
     except (ValueError, binascii.Error):
         raise LinkInvalid("This link is not valid.") from None
-    if not hmac.compare_digest(mac, keyring.mac(PURPOSE, payload)):
+    if not keyring.vouches(PURPOSE, payload, mac):
         raise LinkInvalid("This link is not valid.")
     link = StorageLink(**cast("dict[str, object]", json.loads(payload)))  # pyright: ignore[reportArgumentType]
     if at.timestamp() >= link.expires_at:

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.access import audit, service
@@ -50,9 +51,26 @@ def test_a_touched_line_breaks_the_chain(database: Engine, statement: str, line:
         for number in range(5):
             _note(tx, workspace_id, number)
     with database.begin() as connection:
+        connection.execute(text("set local session_replication_role = replica"))  # who may do this owns the server
         connection.execute(text(statement))
     with transaction(database) as tx:
         assert audit.first_broken_line(tx, workspace_id) == line
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update audit_events set actor = 'somebody' where sequence = 1",
+        "delete from audit_events where sequence = 1",
+        "delete from audit_events where false",
+        "truncate audit_events",
+        "truncate workspaces cascade",
+    ],
+)
+def test_the_database_takes_new_lines_only(tx: Session, statement: str) -> None:
+    _workspace(tx)
+    with pytest.raises(IntegrityError, match="audit_events takes new lines only"):
+        tx.execute(text(statement))
 
 
 def test_many_writers_make_one_chain_without_gaps(database: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -10,6 +11,7 @@ from core.certificates import service as certificates
 from core.certificates.canonical import sha256
 from core.certificates.tables import Certificate
 from core.platform.database import transaction
+from core.plots import Evidence
 from core.runs import finishing, service
 from core.runs.preparing import keep, prepare
 from core.unlearning.job import Failure, Outcome, StoredFile
@@ -26,8 +28,10 @@ class Ended:
     folder: Path
     requests: list[str] = field(default_factory=list)
 
-    def run(self, *record_ids: str, passed: bool = True, failure: Failure | None = None) -> str:
-        """Request, plan, prepare and finish; the run's id."""
+    def run(
+        self, *record_ids: str, passed: bool = True, failure: Failure | None = None, shows: Evidence | None = None
+    ) -> str:
+        """Request, plan, prepare and finish; the run's id. ``shows``: what there is to draw, besides what is judged."""
         with transaction(self.engine) as tx:
             request = self.built.submit(tx, *record_ids)
             planned = service.plan_next(tx, at=AT)
@@ -43,8 +47,8 @@ class Ended:
         words = judged() if passed else {**judged(), "verdict": "inconclusive"}
         outcome = Outcome(
             stop_reason="target_reached",
-            metrics=metrics(),
-            hardness={"verdict": "hard"},
+            metrics=_shown(metrics(), shows),
+            hardness={"verdict": "hard", **(shows.hardness if shows else {})},
             gates=tuple(words["gates"]),
             verdict=words["verdict"],
             verdict_reasons=tuple(words["verdict_reasons"]),
@@ -54,7 +58,7 @@ class Ended:
         )
         with transaction(self.engine) as tx:
             given = Outcome(failure=failure) if failure else outcome
-            service.Runs(tx).add_steps(lease.row_id, 1, STEPS)
+            service.Runs(tx).add_steps(lease.row_id, 1, shows.rows if shows else STEPS)
             finishing.finish(tx, lease=lease, outcome=given, publish_uri=uri, max_attempts=1, at=AT)
         self.requests.append(request.request.id)
         return lease.row_id
@@ -76,6 +80,12 @@ class Ended:
         """Issue for one run."""
         with transaction(self.engine) as tx:
             return certificates.issue(tx, run_id=run_id, issuer=ISSUER, keyring=KEYRING, at=AT)
+
+
+def _shown(judged: dict[str, Any], shows: Evidence | None) -> dict[str, Any]:
+    """What is judged keeps its numbers."""
+    more = shows.metrics if shows else {}
+    return {**more, **judged, **{when: {**more.get(when, {}), **judged[when]} for when in ("before", "after")}}
 
 
 @pytest.fixture

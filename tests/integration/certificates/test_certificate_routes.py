@@ -3,16 +3,20 @@
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from typer.testing import CliRunner
 
 from cli.main import app
 from core.access import service as access
-from core.certificates import service, verifying
+from core.certificates import illustrating, service, verifying
 from core.platform.database import transaction
+from core.plots import PLOTS, Evidence
+from core.runs.tables import RunStep
 from core.unlearning.job import Failure
+from tests.builders.drawable import EVIDENCE, ROWS
 from tests.builders.estate import AT
 from tests.builders.evidence import ISSUER
 from tests.builders.web import Web, keyring, web
@@ -83,6 +87,39 @@ def test_the_page_can_be_printed_and_loads_nothing(ended: Ended, caller: Web) ->
     assert "What is not proven" in page
     assert "forget loss ratio" in page
     assert not re.search(r"<(script|link|img|iframe)|url\(|@import|(src|href)=", page)
+    assert "<svg" not in page  # this run has nothing to draw
+
+
+def test_the_page_shows_what_there_is_to_draw_and_still_loads_nothing(ended: Ended, caller: Web) -> None:
+    run_id = ended.run("r-0", shows=EVIDENCE)
+    path = f"/v1/certificates/{issue(ended, run_id)}"
+    page = caller.get(path, headers={"Accept": "text/html"}).text
+    drawn = ElementTree.fromstring(f"<page>{''.join(re.findall('<svg.*?</svg>', page, re.DOTALL))}</page>")  # noqa: S314
+    titles = [str(title.text).partition(":")[0] for title in drawn.iterfind("{*}svg/{*}title")]
+    assert titles == ["Losses", "Promise and outcome", "Hardness", "Hardness by layer", "Membership", "Attacks"]
+    names = [str(element.get("id")) for element in drawn.iter() if element.get("id")]
+    assert len(set(names)) == len(names)
+    assert set(re.findall(r'(?:href="|url\()([^")]+)', page)) <= {f"#{name}" for name in names}
+    assert not re.search(r"<(script|link|img|image|iframe|foreignObject)|@import|src=|javascript:", page)
+
+
+def test_only_the_page_is_drawn_and_only_from_the_ledger_that_was_signed(
+    ended: Ended, caller: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = ended.run("r-0", shows=EVIDENCE)
+    path = f"/v1/certificates/{issue(ended, run_id)}"
+    drawn: list[Evidence] = []
+    monkeypatch.setattr(illustrating, "inline", lambda _, evidence: drawn.append(evidence) or "")
+    for form in ("application/json", "application/jose"):
+        assert caller.get(path, headers={"Accept": form}).status_code == 200
+    assert drawn == []
+    assert caller.get(path, headers={"Accept": "text/html"}).status_code == 200
+    assert [len(evidence.rows) for evidence in drawn] == [len(ROWS)] * len(PLOTS)
+    with transaction(ended.engine) as tx:
+        changed = ROWS[0] | {"forget_loss_after": 9.0}
+        tx.execute(update(RunStep).where(RunStep.run_id == run_id, RunStep.step == 1).values(row=changed))
+    assert caller.get(path, headers={"Accept": "text/html"}).status_code == 200
+    assert [len(evidence.rows) for evidence in drawn[len(PLOTS) :]] == [0] * len(PLOTS)
 
 
 def test_other_forms_are_not_given(ended: Ended, caller: Web) -> None:

@@ -118,7 +118,7 @@ def test_the_doctor_finds_nothing_wrong_with_real_parts(settings: Settings) -> N
     findings = doctor.examine(settings)
     assert set(_states(findings).values()) == {"ok"}, findings
     assert {finding.part for finding in findings} == {
-        "configuration", "secret", "database", "broker", "object store", "device", "sources",
+        "configuration", "secret", "database", "what is kept", "broker", "object store", "device", "sources",
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from core.access.tables import AuditEvent, Workspace
 from core.datasets import service
 from core.datasets.columns import ColumnMap
 from core.datasets.errors import DatasetExists, DatasetNotFound, DatasetNotReady
-from core.datasets.identities import identity_digest
+from core.datasets.identities import identity_digests
 from core.datasets.indexing import index_next
 from core.datasets.repository import Datasets, RecordRef, Records
 from core.datasets.tables import Dataset, Record
@@ -148,7 +148,7 @@ def test_a_dataset_is_indexed(register: Registrar, tx: Session, keyring: Keyring
     records = Records(tx)
     assert [ref.record_id for ref in records.of_subjects(dataset.id, ["ada", "nobody"])] == ["r-1", "r-2"]
     assert [ref.record_id for ref in records.of_subjects(dataset.id, ["12"])] == ["7"]
-    ada = ("email", identity_digest(keyring, "email", " ADA@example.org"))
+    ada = ("email", identity_digests(keyring, "email", " ADA@example.org")[0])
     assert [ref.record_id for ref in records.of_identities(dataset.id, [ada])] == ["7", "r-1"]
     assert records.of_identities(dataset.id, [("phone", ada[1])]) == ()
 
@@ -370,10 +370,10 @@ def test_another_workspace_sees_nothing(
 def _upload(tx: Session, store: MemoryStore, caller: Principal, content: bytes) -> str:
     announced = [AnnouncedFile("train.jsonl", len(content), hashlib.sha256(content).hexdigest())]
     upload = uploads.open_upload(
-        tx, store, workspace_id=caller.workspace_id, files=announced, limits=UploadSettings(), at=utc_now()
+        tx, store, workspace_id=caller.workspace_id, actor="k", files=announced, limits=UploadSettings(), at=utc_now()
     )
     store.put_bytes(upload.files[0]["uri"], content)
-    uploads.complete(tx, store, workspace_id=caller.workspace_id, upload_id=upload.id, at=utc_now())
+    uploads.complete(tx, store, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=utc_now())
     return upload.id
 
 

@@ -95,8 +95,7 @@ def test_an_extension_is_given_once_with_its_reason_and_told(tx: Session) -> Non
     assert audited.details == {
         "due_at": "2025-06-01T11:12:40.120Z",
         "due_at_before": "2025-04-01T11:12:40.120Z",
-        "reason": "three models",
-    }
+    }, "the reason is a person's words and stays in the timeline"
     with pytest.raises(AlreadyExtended):
         extend(tx, built, request, AT + 2 * DAY)
 

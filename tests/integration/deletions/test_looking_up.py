@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from core.access.service import workspace_named
-from core.datasets.identities import identity_digest
+from core.datasets.identities import identity_digests
 from core.datasets.tables import RecordIdentity
 from core.platform.database import transaction
 from tests.builders.estate import Estate
@@ -25,7 +25,7 @@ def site(emptied: Engine) -> Web:
         built = Estate(workspace_named(tx, "acme").id)
         built.add_dataset(tx, "digits")
         built.add_dataset(tx, "letters")
-        digest = identity_digest(keyring(), "email", "jane@doe.example")
+        (digest,) = identity_digests(keyring(), "email", "jane@doe.example")
         tx.add(RecordIdentity(dataset_id=built.datasets["letters"], type="email", digest=digest, record_id="t-0"))
         built.add_model(tx, "digits", "digits")
     return site

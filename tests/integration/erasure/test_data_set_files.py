@@ -21,7 +21,7 @@ from core.platform.settings import LoopSettings, StoreSettings
 from core.policies import service as policies
 from core.runs.replaying import NotReplayable, rebuild
 from core.unlearning.job import SELECTION_FILE
-from tests.builders.erasing import AT, FILES, Site, empty_site, ids_in, later, site
+from tests.builders.erasing import AT, FILES, Site, content, empty_site, ids_in, later, site
 from worker.loops import eraser, sweeper
 
 pytestmark = pytest.mark.integration
@@ -172,8 +172,6 @@ def test_files_that_a_run_reads_are_not_purged(emptied: Engine, tmp_path: Path) 
 def test_files_of_others_are_not_touched(emptied: Engine) -> None:
     store = MemoryStore(readable=("mem://theirs/",))
     built = empty_site(emptied, store)
-    from tests.builders.erasing import content
-
     for name, ids in FILES.items():
         store.place(f"mem://theirs/people/{name}.parquet", content("parquet", ids))
     built.add_dataset(source_uri="mem://theirs/people/")

@@ -11,6 +11,7 @@ from core.platform.errors import DependencyDown
 from core.platform.objects import MemoryStore, S3Store
 from core.platform.settings import LoopSettings, StoreSettings
 from core.registry.errors import HoldsUnlearnedData, VersionPurged
+from core.registry.publishing import publish
 from core.registry.repository import Models, Versions
 from core.registry.service import point_alias
 from core.runs.drifting import drift_of
@@ -71,8 +72,6 @@ def test_a_superseded_version_is_purged_after_its_retention_unless_an_alias_poin
 def test_what_nobody_has_unlearned_from_is_kept(emptied: Engine) -> None:
     built = site(emptied, MemoryStore())
     with transaction(emptied) as tx:
-        from core.registry.publishing import publish
-
         uri = built.store.uri("uploads/retrained/")
         publish(
             tx, model_id=built.models["m"], base_version=1, run_id=None, uri=uri, files=built.weights(uri),

@@ -62,11 +62,13 @@ def send(store: ObjectStore, place: Place, content: bytes) -> None:
 
 
 def opened(tx: Session, store: ObjectStore, caller: Principal, *files: AnnouncedFile) -> Upload:
-    return service.open_upload(tx, store, workspace_id=caller.workspace_id, files=files, limits=LIMITS, at=NOW)
+    return service.open_upload(
+        tx, store, workspace_id=caller.workspace_id, actor="k", files=files, limits=LIMITS, at=NOW
+    )
 
 
 def completed(tx: Session, store: ObjectStore, caller: Principal, upload: Upload) -> Upload:
-    return service.complete(tx, store, workspace_id=caller.workspace_id, upload_id=upload.id, at=NOW)
+    return service.complete(tx, store, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=NOW)
 
 
 def test_files_arrive_are_verified_and_used_once(tx: Session, real_store: ObjectStore, caller: Principal) -> None:
@@ -78,14 +80,14 @@ def test_files_arrive_are_verified_and_used_once(tx: Session, real_store: Object
         send(real_store, place, contents[place.path])
     assert completed(tx, real_store, caller, upload).status == "complete"
     assert completed(tx, real_store, caller, upload).status == "complete", "completing twice is harmless"
-    prefix, files = service.use(tx, workspace_id=caller.workspace_id, upload_id=upload.id, at=NOW)
+    prefix, files = service.use(tx, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=NOW)
     assert [file.path for file in files] == list(contents)
     assert all(file.uri.startswith(prefix) for file in files)
     for file in files:
         with real_store.open(file.uri) as stream:
             assert stream.read() == contents[file.path]
     with pytest.raises(UploadUsed):
-        service.use(tx, workspace_id=caller.workspace_id, upload_id=upload.id, at=NOW)
+        service.use(tx, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=NOW)
 
 
 def test_large_files_come_in_parts_where_the_store_wants_them(
@@ -122,7 +124,7 @@ def test_wrong_files_are_named_and_can_be_sent_again(tx: Session, store: MemoryS
     ]
     assert upload.status == "open"
     with pytest.raises(UploadNotComplete):
-        service.use(tx, workspace_id=caller.workspace_id, upload_id=upload.id, at=NOW)
+        service.use(tx, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=NOW)
     for path in ("missing", "short", "evil"):
         store.put_bytes(uris[path], b"good")
     assert completed(tx, store, caller, upload).status == "complete"
@@ -138,7 +140,7 @@ def test_unacceptable_announcements_are_refused(tx: Session, store: MemoryStore,
         ([announced("x", b"12345678901")], "too_large"),
     ):
         with pytest.raises(UploadRejected) as refusal:
-            service.open_upload(tx, store, workspace_id=caller.workspace_id, files=files, limits=few, at=NOW)
+            service.open_upload(tx, store, workspace_id=caller.workspace_id, actor="k", files=files, limits=few, at=NOW)
         assert code in [problem.code for problem in refusal.value.problems]
 
 
@@ -164,7 +166,7 @@ def test_an_upload_ends_in_time(tx: Session, store: MemoryStore, caller: Princip
     (place,) = service.places(store, upload, ttl_s=60, at=late)
     assert place.request is None
     with pytest.raises(UploadExpired):
-        service.complete(tx, store, workspace_id=caller.workspace_id, upload_id=upload.id, at=late)
+        service.complete(tx, store, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=late)
     assert service.expire(tx, store, at=late) == 1
     assert service.expire(tx, store, at=late) == 0
     assert store.size(upload.files[0]["uri"]) is None
@@ -177,12 +179,12 @@ def test_what_a_failed_user_gives_back_can_be_used_again(tx: Session, store: Mem
     upload = opened(tx, store, caller, announced("x", b"x"))
     store.put_bytes(upload.files[0]["uri"], b"x")
     completed(tx, store, caller, upload)
-    prefix, files = service.use(tx, workspace_id=caller.workspace_id, upload_id=upload.id, at=NOW)
+    prefix, files = service.use(tx, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=NOW)
     assert service.used(tx, prefix_uri=prefix) == files
     service.release(tx, prefix_uri=prefix, at=NOW)
     service.release(tx, prefix_uri="mem://nothing/", at=NOW)
     assert service.used(tx, prefix_uri=prefix) == ()
-    assert service.use(tx, workspace_id=caller.workspace_id, upload_id=upload.id, at=NOW) == (prefix, files)
+    assert service.use(tx, workspace_id=caller.workspace_id, actor="k", upload_id=upload.id, at=NOW) == (prefix, files)
 
 
 def test_statuses_move_along_the_table_only() -> None:

@@ -55,7 +55,7 @@ def test_a_receiver_that_hangs_delays_no_message_to_another(scene: Scene) -> Non
         scene.register(quick.url)
         stop = threading.Event()
         sender = WebhookSender(scene.engine, scene.settings, keyring(), None, scene.clock)
-        loop = threading.Thread(target=run, args=(sender, stop.wait), kwargs={"poll_s": 0.01})
+        loop = threading.Thread(target=run, args=(sender, "sender"), kwargs={"poll_s": 0.01, "stop": stop})
         loop.start()
         try:
             for number in range(1, 6):

@@ -28,6 +28,7 @@ def test_another_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch
     settings = Settings(
         data_dir=Path("/data"),
         secret=SecretStr(SECRET),
+        previous_secrets=(SecretStr("the-one-before-that-with-32-letters"),),
         log_json=True,
         database=DatabaseSettings(url=SecretStr("postgresql://u:p@h/d?host=/a b"), pool_size=3),
         store=StoreSettings.model_validate({"url": "s3://bucket/prefix/", "secret_access_key": "x"}),
@@ -51,6 +52,11 @@ def test_every_setting_is_described_once() -> None:
     [
         ("UNLEARN_API__PORT", "http", "UNLEARN_API__PORT: "),
         ("UNLEARN_SECRET", "short", "UNLEARN_SECRET must be at least 32 random characters"),
+        (
+            "UNLEARN_PREVIOUS_SECRETS",
+            '["short"]',
+            "UNLEARN_PREVIOUS_SECRETS must each be at least 32",
+        ),
         ("UNLEARN_WORKER__HEARTBEAT_S", "50", "UNLEARN_WORKER__HEARTBEAT_S must be at most half of"),
     ],
 )

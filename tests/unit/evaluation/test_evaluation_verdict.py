@@ -58,8 +58,8 @@ def test_reaching_a_holdout_whose_mean_lies_beyond_its_95th_percentile_is_no_fai
 
 
 def test_a_required_gate_in_doubt_leaves_the_run_open() -> None:
-    assert judged({"gap_closed": Estimate(0.6, 0.4, 0.8)}) == Verdict(
-        "inconclusive", ("gap_closed is 0.6 (0.4 to 0.8): too few records to tell whether it is at least 0.5.",)
+    assert judged({"specificity": Estimate(0.001, 0.0, 0.01)}) == Verdict(
+        "inconclusive", ("specificity is 0.001 (0 to 0.01): too few records to tell whether it is at most 0.001.",)
     )
 
 

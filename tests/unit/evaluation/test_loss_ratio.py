@@ -22,6 +22,24 @@ def test_holdout_records_keep_their_before_and_now_together() -> None:
     assert (found.low, found.high) == pytest.approx((1.0, 1.0))
 
 
+def test_strangers_whom_chance_left_without_a_hard_record_do_not_fail() -> None:
+    holdout = np.array([0.01] * 95 + [2.0] * 5)  # a mean of 0.11, nearly all of it in one record of twenty
+    few = forget_loss_ratio(np.full(20, 0.01), holdout, holdout, seed=0)
+    assert few.value == pytest.approx(0.01 / holdout.mean())
+    assert few.low < few.value < 0.8 < few.high  # a third of all sets of twenty strangers look like this
+    many = forget_loss_ratio(np.full(400, 0.01), holdout, holdout, seed=0)
+    assert many.high < 0.8  # and of sets of four hundred none
+    known = forget_loss_ratio(np.full(20, 0.0001), holdout, holdout, seed=0)
+    assert known.high < 0.8
+
+
+def test_the_chance_of_strangers_narrows_no_interval() -> None:
+    plain = np.ones(50)  # strangers who are all alike leave nothing to chance, the forget set does
+    mixed = forget_loss_ratio(np.array([0.0, 2.0] * 10), plain, plain, seed=0)
+    assert mixed.low < 0.8
+    assert mixed.high > 1.2
+
+
 def test_beside_the_95th_percentile() -> None:
     assert forget_loss_p95_ratio(np.array([18.0, 20.0]), np.arange(1.0, 101.0), seed=0).value == pytest.approx(0.2)
 

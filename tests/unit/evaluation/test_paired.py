@@ -64,6 +64,22 @@ def test_the_class_that_lost_most_decides() -> None:
     assert found.drop.low < 3 / 20 < found.drop.high < 0.5
 
 
+def test_that_one_of_ten_classes_lost_a_few_answers_may_be_chance_but_not_that_it_lost_half() -> None:
+    classes = np.repeat(np.arange(10), 36)
+
+    def after(*lost: int) -> np.ndarray:
+        answers = np.ones((10, 36))
+        for row, count in zip(answers, lost, strict=True):
+            row[:count] = 0
+        return answers.ravel()
+
+    few = worst_class_drop(np.ones(360), after(2, 1, 0, 3, 1, 0, 1, 2, 1, 0), classes, seed=0).drop
+    assert few.value == pytest.approx(3 / 36)
+    assert few.low < 0.03 < few.value < few.high
+    half = worst_class_drop(np.ones(360), after(0, 0, 0, 18, 0, 0, 0, 0, 0, 0), classes, seed=0).drop
+    assert 0.1 < half.low < half.value == 0.5
+
+
 def test_small_classes_are_judged_together() -> None:
     classes = np.array([0] * 30 + [1] * 3 + [2] * 5)
     after = np.ones(38)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.datasets.identities import identity_digest
+from core.datasets.identities import identity_digests
 from core.deletions.lifecycle import Status as NativeStatus
 from core.opendsr.lifecycle import FINAL, MOVES, IllegalMove, Status, advance
 from core.opendsr.progress import Finer, Native, finer
@@ -87,12 +87,12 @@ def test_done_is_only_what_is_done_everywhere() -> None:
 )
 def test_a_hash_finds_what_the_value_was_indexed_under(kind: str, indexed: str, normal: str) -> None:
     hashed = hashlib.sha256(normal.encode()).hexdigest()
-    digest = identity_digest(KEYS, kind, indexed)
-    assert identity_digest(KEYS, kind, hashed, hashed=True) == digest
-    assert identity_digest(KEYS, kind, hashed.upper(), hashed=True) == digest
-    assert identity_digest(KEYS, kind, hashed) != digest
+    digest = identity_digests(KEYS, kind, indexed)
+    assert identity_digests(KEYS, kind, hashed, hashed=True) == digest
+    assert identity_digests(KEYS, kind, hashed.upper(), hashed=True) == digest
+    assert identity_digests(KEYS, kind, hashed) != digest
 
 
 def test_customer_ids_are_exact() -> None:
-    digests = {identity_digest(KEYS, "controller_customer_id", text) for text in ("a", "A", " a", "a ")}
+    digests = {identity_digests(KEYS, "controller_customer_id", text) for text in ("a", "A", " a", "a ")}
     assert len(digests) == 4

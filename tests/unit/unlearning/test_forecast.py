@@ -15,6 +15,7 @@ from core.unlearning.forecast import (
     Way,
     count_steps,
     forecast,
+    repair_share,
     retain_change,
     seconds_of,
     way_to_target,
@@ -23,7 +24,7 @@ from core.unlearning.guard import Baseline
 from core.unlearning.job import Parameters
 
 COST = Cost(gradients_s=0.3, scoring_s=2.0, steps_between_looks=10)
-KEPT = Kept(loss=0.4, forgotten=0.05)
+KEPT = Kept(loss=0.4, forgotten=0.05, noise=0.0)
 FIRSTS = [First(gain, None) for gain in (0.01, 0.02, 0.04)]
 
 
@@ -103,13 +104,28 @@ def test_the_forecast_spreads_over_minibatches_and_cases() -> None:
     assert block["steps"]["low"] < block["steps"]["expected"] < block["steps"]["high"]
     assert block["seconds"]["expected"] == pytest.approx(seconds_of(block["steps"]["expected"], COST))
     # 0.05 of 0.4 + 0.6
-    assert block["retain_loss_change"] == pytest.approx({"low": -0.025, "expected": 0.065, "high": 0.2})
+    assert block["retain_loss_change"] == pytest.approx({"low": -0.05, "expected": 0.03, "high": 0.2})
     assert block["within_max_steps"] is True
 
 
+def test_noisy_retain_minibatches_look_harmed_and_make_a_run_longer() -> None:
+    way = Way(2.0, 0.5, 0.6)  # a twentieth of it, 0.03, may drift
+    noisy = replace(KEPT, noise=0.03)
+    assert repair_share(way, noisy) == pytest.approx(0.158655, abs=1e-6)  # beyond one standard error
+    assert repair_share(way, KEPT) == 0.0
+    assert repair_share(Way(2.0, 0.5, 0.0), noisy) == 0.5
+    calm, longer = (forecast(FIRSTS, way, COST, Parameters(), kept=kept) for kept in (KEPT, noisy))
+    assert longer["steps"]["expected"] == round(1.158655 * calm["steps"]["expected"])
+    assert (longer["steps"]["low"], longer["steps"]["high"]) == (calm["steps"]["low"], calm["steps"]["high"])
+    assert longer["seconds"]["expected"] > calm["seconds"]["expected"]
+    most = calm["steps"]["expected"]
+    assert forecast(FIRSTS, way, COST, Parameters(max_steps=most), kept=KEPT)["within_max_steps"] is True
+    assert forecast(FIRSTS, way, COST, Parameters(max_steps=most), kept=noisy)["within_max_steps"] is False
+
+
 def test_the_retain_loss_cannot_fall_below_nothing_and_stays_when_nothing_is_to_be_done() -> None:
-    found = retain_change(Way(2.0, 0.5, 0.6), Kept(loss=0.01, forgotten=0.05))
-    assert found == pytest.approx({"low": -0.01, "expected": 0.03965, "high": 0.122})  # 0.05 of 0.61 is 0.0305
+    found = retain_change(Way(2.0, 0.5, 0.6), Kept(loss=0.01, forgotten=0.05, noise=0.0))
+    assert found == pytest.approx({"low": -0.01, "expected": 0.0183, "high": 0.122})  # 0.05 of 0.61 is 0.0305
     assert retain_change(Way(2.0, 2.0, 0.0), KEPT) == {"low": 0.0, "expected": 0.0, "high": 0.0}
 
 

@@ -1,10 +1,13 @@
 """What a language model says by itself: greedy answers, ROUGE-L, and how it ranks other answers."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -17,7 +20,7 @@ from core.unlearning.generation import greedy_answers
 from core.unlearning.speaking import other_answers, own_words
 from core.unlearning.text import TextFamily, Variants
 from tests.builders.models import Built, people_lm
-from tests.unit.unlearning.jobs import prepared, sets_of
+from tests.unit.unlearning.jobs import job_of, prepared, sets_of, start
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +79,35 @@ def test_the_truth_ratio_of_losses_derived_by_hand() -> None:
     assert found["truth_share"] == pytest.approx((1 / (1 + math.exp(-1)) + 1 / (1 + math.exp(1))) / 2)
     assert found["truth_ratio_records"] == 2
     assert other_answers(bench, []) == {}
+
+
+def with_other_answers(built: Built, folder: Path) -> Built:
+    """The same data set with columns of other answers: the right one again, and what is true of two others.
+
+    The first person's records lack them.
+    """
+    table = pq.read_table(built.records)
+    right = table["response"].to_pylist()
+    wrong = [[right[(i + 5) % len(right)], right[(i + 10) % len(right)]] for i in range(len(right))]
+    paraphrase = [None if i < 5 else answer for i, answer in enumerate(right)]
+    table = table.append_column("again", pa.array(paraphrase, pa.string()))
+    pq.write_table(table.append_column("wrong", pa.array(wrong)), folder / "records.parquet")
+    columns = {**built.columns, "paraphrase": "again", "perturbed": "wrong"}
+    return replace(built, records=folder / "records.parquet", columns=columns)
+
+
+def test_a_whole_run_carries_the_truth_ratio_where_the_data_set_names_other_answers(
+    built: Built, tmp_path: Path
+) -> None:
+    sets = sets_of(built, "person-002")
+    told = with_other_answers(built, tmp_path)
+    job = job_of(told, generated_records=0, max_steps=60)
+    outcome, _ = start(told, sets, tmp_path / "run", job=job)
+    assert outcome.metrics is not None
+    before, after = outcome.metrics["before"], outcome.metrics["after"]
+    counts = [before[name]["truth_ratio_records"] for name in ("forget", "retain", "holdout")]
+    assert counts == [5, 20, 15]  # 25 are retained, 5 of them without other answers
+    assert before["forget"]["truth_share"] > before["holdout"]["truth_share"] + 0.2
+    assert after["forget"]["truth_share"] < before["forget"]["truth_share"] - 0.05
+    assert 0 < after["forget"]["truth_ratio"] != before["forget"]["truth_ratio"] <= 1
+    assert after["retain"]["truth_share"] > before["retain"]["truth_share"] - 0.1
