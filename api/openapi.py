@@ -10,6 +10,7 @@ from fastapi.routing import iter_route_contexts
 
 from api.errors import MEDIA_TYPE as PROBLEM
 from api.errors import meaning
+from api.links import link_in
 from api.opendsr.frame import JSON
 from api.opendsr.paths import ROOT
 from api.retiring import note_in
@@ -74,8 +75,10 @@ def document(app: FastAPI) -> dict[str, Any]:
     flows["clientCredentials"]["tokenUrl"] = f"{app.state.base_url}/oauth/token"
     note_in(made["paths"], (found.route for found in iter_route_contexts(app.routes)))
     _limit(made["paths"])
+    _refuse_unreadable(made["paths"])
     _only_problem_documents(made)
     _list_examples(made["components"]["schemas"])
+    link_in(made)
     return made
 
 
@@ -109,9 +112,20 @@ def _limit(paths: dict[str, Any]) -> None:
     for path, item in paths.items():
         for operation in item.values():
             if operation.get("security"):
-                name, kind = (OpenDsrErrorOut.__name__, JSON) if path.startswith(ROOT) else ("ProblemOut", PROBLEM)
-                content = {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
-                operation["responses"]["429"] = {"description": meaning(429), "headers": _LIMITED, "content": content}
+                operation["responses"]["429"] = {**_failure(path, 429), "headers": _LIMITED}
+
+
+def _refuse_unreadable(paths: dict[str, Any]) -> None:
+    """Every address can hold a character that is not allowed."""
+    for path, item in paths.items():
+        for operation in item.values():
+            operation["responses"].setdefault("400", _failure(path, 400))
+
+
+def _failure(path: str, status: int) -> dict[str, Any]:
+    name, kind = (OpenDsrErrorOut.__name__, JSON) if path.startswith(ROOT) else ("ProblemOut", PROBLEM)
+    content = {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+    return {"description": meaning(status), "content": content}
 
 
 _LIMITED: Final[Mapping[str, Any]] = {

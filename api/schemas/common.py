@@ -1,9 +1,10 @@
 """Shapes that several resources share on the wire."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
 
 from core.platform.clock import rfc3339
 
@@ -14,7 +15,15 @@ Time = Annotated[
 ]
 """A moment going out: RFC 3339, UTC, milliseconds, ``Z``."""
 
-TimeIn = AwareDatetime
+
+def _no_number(value: object) -> object:
+    if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
+        raise ValueError("a moment is RFC 3339 text with an offset")  # and not seconds since some other one
+    return value
+
+
+_NUMBER = re.compile(r"\s*[+-]?[\d_]*\.?[\d_]*([eE][+-]?\d+)?\s*")
+TimeIn = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_no_number)]
 """A moment coming in: RFC 3339 with an offset."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -22,9 +31,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 
 class WireIn(BaseModel):
-    """What a caller sends. Unknown fields are refused."""
+    """What a caller sends. Unknown fields are refused, and so are values of another type: no ``true`` for 1."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class WireOut(BaseModel):

@@ -1,11 +1,11 @@
 """JSON Lines: one object a line; blank lines are not rows."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
 from core.datasets.reading import BadData, Batch, Layout, checked_batch
+from core.platform.bounded_json import loads
 
 _ROWS_AT_ONCE: Final = 16_384
 _LONGEST_LINE: Final = 64 * 1024 * 1024
@@ -15,8 +15,9 @@ def read_jsonlines(path: Path, layout: Layout) -> Iterator[Batch]:
     """See ``Reader``."""
     keys = layout.columns.keys
     values: dict[str, list[str | None]] = {key: [] for key in keys}
-    row = -1
+    row, held_bytes = -1, 0
     for row, line in enumerate(_lines(path)):
+        held_bytes += len(line)
         fields = _parsed(line, row)
         for key, name in keys.items():
             values[key].append(_key_value(fields, key, name, row))
@@ -24,9 +25,10 @@ def read_jsonlines(path: Path, layout: Layout) -> Iterator[Batch]:
             _check_content(_field(fields, key, name, row), key, layout, row)
         for key, name in layout.columns.variants.items():
             _check_variant(_field(fields, key, name, row), key, row)
-        if len(values["record_id"]) == _ROWS_AT_ONCE:
-            yield checked_batch(row + 1 - _ROWS_AT_ONCE, values)
+        if (held := len(values["record_id"])) == _ROWS_AT_ONCE or held_bytes > _LONGEST_LINE:
+            yield checked_batch(row + 1 - held, values)
             values = {key: [] for key in keys}
+            held_bytes = 0
     if values["record_id"]:
         yield checked_batch(row + 1 - len(values["record_id"]), values)
 
@@ -42,8 +44,8 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _parsed(line: bytes, row: int) -> Mapping[str, Any]:
     try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError):
+        fields = loads(line)
+    except ValueError:
         raise BadData("unreadable_file", "the line is not JSON", row=row) from None
     if not isinstance(fields, dict):
         raise BadData("unreadable_file", "the line is not a JSON object", row=row)
@@ -100,4 +102,10 @@ def _check_image(value: Any, layout: Layout, row: int) -> None:
 
 
 def _count(value: list[Any]) -> int:
-    return sum(_count(cast("list[Any]", item)) if isinstance(item, list) else 1 for item in value)
+    """Values in a list of lists, however deep."""
+    count, level = 0, value
+    while level:
+        lists = [cast("list[Any]", item) for item in level if isinstance(item, list)]
+        count += len(level) - len(lists)
+        level = [item for one in lists for item in one]
+    return count

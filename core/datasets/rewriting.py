@@ -10,6 +10,8 @@ from typing import Any, Final, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.unlearning.pages import Expanding, most_rows
+
 _PIECE_BYTES: Final = 64 * 2**20
 """A row group that is larger when decoded is written as several, so that memory stays bounded."""
 _DECODED_AT_ONCE: Final = 8 * 2**20
@@ -63,11 +65,12 @@ def rewrite_parquet(source: Path, target: Path, gone: Sequence[int], beat: Beat)
             with pq.ParquetWriter(target, schema, **_as_written(file.metadata)) as writer:
                 first = left = 0
                 for group in range(file.metadata.num_row_groups):
-                    for table in _pieces(_kept(file, group, first, gone, beat), schema):
+                    most = most_rows(source, file.metadata, group)
+                    for table in _pieces(_kept(file, group, first, gone, beat, most), schema):
                         writer.write_table(table, row_group_size=table.num_rows)
                         left += table.num_rows
                     first += file.metadata.row_group(group).num_rows
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, Expanding) as error:
         raise Unwritable(type(error).__name__) from error
     return left
 
@@ -80,11 +83,11 @@ def _holds(rows: Sequence[int], row: int) -> bool:
     return place < len(rows) and rows[place] == row
 
 
-def _kept(file: Any, group: int, first: int, gone: Sequence[int], beat: Beat) -> Iterator[Any]:
-    """The batches of one row group, which begins at row ``first``, without the rows that go."""
+def _kept(file: Any, group: int, first: int, gone: Sequence[int], beat: Beat, most: int) -> Iterator[Any]:
+    """The batches of one row group, which begins at row ``first``, without the rows that go; at most ``most`` rows."""
     about = file.metadata.row_group(group)
     row_bytes = max(1, about.total_byte_size // max(1, about.num_rows))
-    size = max(1, min(_MOST_ROWS, _DECODED_AT_ONCE // row_bytes))
+    size = max(1, min(_MOST_ROWS, _DECODED_AT_ONCE // row_bytes, most))
     for batch in file.iter_batches(size, row_groups=[group], use_threads=False):
         beat()
         here = gone[bisect_left(gone, first) : bisect_left(gone, first + batch.num_rows)]

@@ -1,12 +1,12 @@
 """Looking into a model folder without running or loading anything of it."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 
+from core.platform.bounded_json import loads
 from core.platform.errors import InvalidInput, Problem
 from core.platform.objects import ObjectStore
 from core.platform.objects.port import CHUNK_BYTES
@@ -151,8 +151,8 @@ def _tensors(reader: _Reading, file: SourceFile, first: bytes) -> frozenset[str]
 
 def _settings(content: bytes) -> Mapping[str, Any] | None:
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
+        value = loads(content)
+    except ValueError:
         return None
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
@@ -174,7 +174,10 @@ def _check_adapter(files: Mapping[str, Inspected]) -> None:
         raise _wrong(ADAPTER_CONFIG, "bad_config", "it is not a JSON object")
     if settings.get("peft_type") != "LORA":
         raise _wrong(ADAPTER_CONFIG, "unsupported_adapter", "only adapters of peft_type LORA are supported")
-    library = cast("dict[str, Any]", settings.get("auto_mapping") or {}).get("parent_library", "transformers")
+    mapping: Any = settings.get("auto_mapping") or {}
+    if not isinstance(mapping, dict):
+        raise _wrong(ADAPTER_CONFIG, "bad_config", "its auto_mapping is not a JSON object")
+    library = cast("dict[str, Any]", mapping).get("parent_library", "transformers")
     if not str(library).startswith("transformers"):
         detail = f"{ADAPTER_CONFIG} loads its base with a library other than transformers, which is never run."
         raise UnsafeWeights(detail, [Problem(_pointer(ADAPTER_CONFIG), "unsafe_weights", detail)])

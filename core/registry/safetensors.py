@@ -4,13 +4,16 @@ Layout: eight bytes little-endian header length, that many bytes of JSON (tensor
 within the rest), then the tensors without gaps.
 """
 
-import json
 from collections.abc import Mapping
 from math import prod
 from typing import Any, Final, cast
 
+from core.platform.bounded_json import loads
+
 LENGTH_BYTES: Final = 8
 LONGEST_HEADER: Final = 100_000_000
+_MOST_DIMENSIONS: Final = 64
+"""As many as torch has. The product of a million large numbers would take hours."""
 _METADATA: Final = "__metadata__"
 _BITS: Final = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
@@ -60,8 +63,8 @@ def tensor_names(header: bytes, *, data_bytes: int) -> frozenset[str]:
 
 def _parsed(header: bytes) -> Mapping[str, Any]:
     try:
-        declared = json.loads(header.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
+        declared = loads(header, object_pairs_hook=_unique)
+    except ValueError:
         raise BadHeader("its header is not JSON with unique names") from None
     if not isinstance(declared, dict):
         raise BadHeader("its header is not a JSON object")
@@ -79,7 +82,7 @@ def _range(entry: Any) -> tuple[int, int]:
     fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
     shape, offsets = _counts(fields.get("shape")), _counts(fields.get("data_offsets"))
     bits = _BITS.get(str(fields.get("dtype")))
-    if bits is None or shape is None or offsets is None or len(offsets) != 2:
+    if bits is None or shape is None or len(shape) > _MOST_DIMENSIONS or offsets is None or len(offsets) != 2:
         raise BadHeader("its header describes a tensor wrongly")
     begin, end = offsets
     if begin > end or (end - begin) * 8 != prod(shape) * bits:

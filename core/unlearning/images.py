@@ -1,6 +1,5 @@
 """Image classifiers: bytes or raw pixels become the arrays that the model was trained on."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +9,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from core.evaluation.confidence import logit_confidence
 from core.evaluation.observations import ClassAnswers, Observation
 from core.unlearning.batches import Answers, Batch, Example, Scores
-from core.unlearning.failures import UnlearningError, UnsupportedModel
+from core.unlearning.failures import UnlearningError
+from core.unlearning.pixels import Pixels, decoded, fit_channels, raw
 from core.unlearning.preprocessing import Preprocessing
 from core.unlearning.records import Record
-
-Pixels = NDArray[np.uint8 | np.float32]
-"""(height, width, channels): uint8 0…255, or float32 that is already scaled."""
-
-_LUMA = np.array([299, 587, 114], dtype=np.float32) / 1000
-"""The weights by which Pillow turns colour to grey."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,53 +107,16 @@ class ImageFamily:
         if value is None:
             raise record.bad(f"column {self._image!r} holds no image bytes")
         if self._shape is not None:
-            return _raw(record, value, self._shape)
+            return raw(record, value, self._shape)
         if not isinstance(value, bytes):
             raise record.bad(f"column {self._image!r} holds no bytes; for raw pixels declare image_shape")
-        return _decoded(record, value)
+        return decoded(record, value)
 
 
 def _scores(logits: Tensor, labels: Tensor) -> Scores:
     losses = F.cross_entropy(logits, labels, reduction="none")
     correct = (logits.argmax(dim=-1) == labels).long()
     return Scores(losses, correct, torch.ones_like(correct))
-
-
-def fit_channels(pixels: Pixels, channels: int) -> Pixels:
-    """(h, w, c) with c of 1, 3 or 4 to (h, w, channels): grey is repeated, colour becomes luma, alpha is dropped."""
-    if pixels.shape[2] == channels:
-        return pixels
-    colour = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, :1].repeat(3, axis=2)
-    if channels == 3:
-        return colour
-    if channels != 1:
-        raise UnsupportedModel(f"it takes images of {channels} channels and the records have {pixels.shape[2]}")
-    grey = (colour.astype(np.float32) @ _LUMA)[:, :, None]
-    return np.round(grey).astype(np.uint8) if pixels.dtype == np.uint8 else grey.astype(np.float32)
-
-
-def _raw(record: Record, value: object, shape: tuple[int, int, int]) -> Pixels:
-    """Raw pixels as bytes or (nested) list; integers are 0…255, floating numbers are taken as already scaled."""
-    try:
-        pixels = np.frombuffer(value, dtype=np.uint8) if isinstance(value, bytes) else np.asarray(value)
-        pixels = pixels.reshape(shape)
-    except ValueError:
-        raise record.bad(f"its pixels do not make an image of shape {list(shape)}") from None
-    if np.issubdtype(pixels.dtype, np.floating) and np.isfinite(pixels).all():
-        return pixels.astype(np.float32)
-    if not np.issubdtype(pixels.dtype, np.integer) or pixels.min() < 0 or pixels.max() > 255:
-        raise record.bad("its pixels are not numbers from 0 to 255")
-    return pixels.astype(np.uint8)
-
-
-def _decoded(record: Record, value: bytes) -> NDArray[np.uint8]:
-    try:
-        with Image.open(io.BytesIO(value), formats=("PNG", "JPEG")) as image:
-            grey = image.mode in {"1", "L", "LA"}
-            pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
-        raise record.bad("its image bytes are not a readable PNG or JPEG") from None
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
 def image_family(

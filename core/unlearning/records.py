@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.unlearning.failures import BadRecord, UnlearningError
 from core.unlearning.job import DatasetSource
+from core.unlearning.pages import Expanding, most_rows
 from core.unlearning.selection import Places
 
 _BYTES_DECODED_AT_ONCE = 8 * 2**20
@@ -79,7 +80,8 @@ class ParquetRecords:
     def _rows_at_once(self, group: int) -> int:
         about = self._metadata.row_group(group)
         row_bytes = max(1, about.total_byte_size // max(1, about.num_rows))
-        return max(1, min(_MOST_ROWS_DECODED_AT_ONCE, _BYTES_DECODED_AT_ONCE // row_bytes))
+        repeated = most_rows(self._path, self._metadata, group, self._columns)
+        return max(1, min(_MOST_ROWS_DECODED_AT_ONCE, _BYTES_DECODED_AT_ONCE // row_bytes, repeated))
 
     def _read_group(
         self, file: pq.ParquetFile, group: int, wanted: NDArray[np.int64]
@@ -156,7 +158,7 @@ class Dataset:
             try:
                 for row, values in self._files[index].read(rows):
                     yield Record(self._names[index], row, values)
-            except (OSError, pa.ArrowException) as error:
+            except (OSError, pa.ArrowException, Expanding) as error:
                 raise UnlearningError("bad_dataset", f"{self._names[index]} cannot be read to its end.") from error
 
     def groups(self, places: Places) -> NDArray[np.int64]:

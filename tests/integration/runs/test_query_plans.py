@@ -8,6 +8,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
 from core.platform.database import transaction
+from core.platform.outbox import take_unsent
 from core.runs.repository import Runs
 from tests.builders.estate import AT, Estate, estate
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def crowded(database: Engine) -> Engine:
-    """Ten thousand ended runs and requests, and some hundred open requests on one model."""
+    """Tens of thousands of ended runs and requests, and ten thousand open requests on one model."""
     with transaction(database) as tx:
         built = estate(tx)
         _fill(tx, built)
@@ -32,11 +33,11 @@ def _fill(tx: Session, built: Estate) -> None:
             "insert into runs (id, workspace_id, model_id, status, base_version, policy_name, policy, parameters,"
             " forget_records, retain_records, created_at)"
             " select 'run_' || i, :ws, :model, 'succeeded', 1, 'default', '{}', '{}', 1, 1, :at"
-            " from generate_series(1, 10000) i"
+            " from generate_series(1, 20000) i"
         ),
         place,
     )
-    for status, first, last in (("completed", 1, 10_000), ("pending", 10_001, 10_300)):
+    for status, first, last in (("completed", 1, 60_000), ("pending", 60_001, 70_000)):
         numbers = {**place, "status": status, "first": first, "last": last}
         tx.execute(
             text(
@@ -54,9 +55,18 @@ def _fill(tx: Session, built: Estate) -> None:
             numbers,
         )
 
+    tx.execute(
+        text(
+            "insert into outbox (topic, name, workspace_id, payload, sent_at)"
+            " select 'event', 'deletion_request.created', :ws, '{}', case when i <= 20000 then now() end"
+            " from generate_series(1, 30000) i"
+        ),
+        place,
+    )
 
-def plans(engine: Engine, ask: Any) -> list[dict[str, Any]]:
-    """The plans of all queries that ``ask`` makes."""
+
+def plans(engine: Engine, ask: Any, *, of: Any = Runs) -> list[dict[str, Any]]:
+    """The plans of all queries that ``ask`` makes, of the repository or transaction ``of``."""
     asked: list[tuple[str, Any]] = []
 
     def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
@@ -64,7 +74,7 @@ def plans(engine: Engine, ask: Any) -> list[dict[str, Any]]:
 
     event.listen(engine, "before_cursor_execute", note)
     with transaction(engine) as tx:
-        ask(Runs(tx))
+        ask(of(tx))
     event.remove(engine, "before_cursor_execute", note)
     found: list[dict[str, Any]] = []
     with engine.connect() as connection:
@@ -98,3 +108,10 @@ def test_planning_looks_at_no_ended_target_or_run(crowded: Engine) -> None:
     assert {"ix_deletion_targets_pending", "uq_runs_one_active_per_live_model"} <= used
     read_whole = {node.get("Relation Name") for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
     assert read_whole.isdisjoint({"deletion_targets", "runs"})
+
+
+@pytest.mark.parametrize("topic", ["event", "task"])
+def test_the_relay_reads_no_row_that_was_sent(crowded: Engine, topic: Any) -> None:
+    found = plans(crowded, lambda tx: take_unsent(tx, topic=topic, limit=100), of=lambda tx: tx)
+    scans = [node for plan in found for node in nodes(plan) if node.get("Relation Name") == "outbox"]
+    assert [node.get("Index Name") for node in scans] == ["ix_outbox_unsent"]
