@@ -1,13 +1,13 @@
 """which key a digest was made with, so that the service's secret can be replaced
 
-Revision: 0015, after 0022
+Revision: 0020, after 0019
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = '0015'
-down_revision = '0022'
+revision = '0020'
+down_revision = '0019'
 branch_labels = None
 depends_on = None
 

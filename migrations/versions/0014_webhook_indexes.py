@@ -1,6 +1,6 @@
 """indexes by which webhooks are claimed in order, replayed and counted
 
-Revision: 0020, after 0011
+Revision: 0014, after 0013
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 from migrations.building import create_index_beside_traffic
 
-revision = '0020'
-down_revision = '0011'
+revision = '0014'
+down_revision = '0013'
 branch_labels = None
 depends_on = None
 

@@ -1,12 +1,12 @@
 """the audit log refuses every change but new lines
 
-Revision: 0023, after 0015
+Revision: 0021, after 0020
 """
 
 from alembic import op
 
-revision = '0023'
-down_revision = '0015'
+revision = '0021'
+down_revision = '0020'
 branch_labels = None
 depends_on = None
 

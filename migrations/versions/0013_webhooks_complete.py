@@ -1,14 +1,14 @@
 """webhooks: other keys, static headers, health and pauses of endpoints, order of messages, replays; order of OpenDSR's events
 
-Revision: 0011, after 0024
+Revision: 0013, after 0012
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = '0011'
-down_revision = '0024'
+revision = '0013'
+down_revision = '0012'
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,6 @@
 """workspaces of test keys, in which runs of one model may go on side by side
 
-Revision: 0013, after 0012
+Revision: 0016, after 0015
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 from migrations.building import create_index_beside_traffic
 
-revision = '0013'
-down_revision = '0012'
+revision = '0016'
+down_revision = '0015'
 branch_labels = None
 depends_on = None
 

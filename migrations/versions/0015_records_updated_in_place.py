@@ -3,14 +3,14 @@
 No index holds a record's state any more and pages keep some room, so that a change of state writes the row only and no
 index entry (heap-only tuples). Which records are not active is known from the deletion requests that cover them.
 
-Revision: 0012, after 0020
+Revision: 0015, after 0014
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = '0012'
-down_revision = '0020'
+revision = '0015'
+down_revision = '0014'
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,6 @@
 """indexes of what has left files, is being purged, or is not known to be gone
 
-Revision: 0022, after 0021
+Revision: 0019, after 0018
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 from migrations.building import create_index_beside_traffic
 
-revision = '0022'
-down_revision = '0021'
+revision = '0019'
+down_revision = '0018'
 branch_labels = None
 depends_on = None
 

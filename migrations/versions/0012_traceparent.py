@@ -1,13 +1,13 @@
 """the trace in which a deletion request was accepted
 
-Revision: 0024, after 0018
+Revision: 0012, after 0011
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = '0024'
-down_revision = '0018'
+revision = '0012'
+down_revision = '0011'
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,6 @@
 """indexes of what has not ended: for counting it, and for quotas
 
-Revision: 0018, after 0010
+Revision: 0011, after 0010
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 
 from migrations.building import create_index_beside_traffic
 
-revision = '0018'
+revision = '0011'
 down_revision = '0010'
 branch_labels = None
 depends_on = None
