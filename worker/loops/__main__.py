@@ -50,6 +50,9 @@ _CONNECTIONS = 16
 _GRACE_S = 20.0
 """As long as one call to a webhook receiver may take, and a little more."""
 
+_CALM = 4
+"""How much longer those loops pause for which nobody waits to within a second: idle turns cost the database too."""
+
 _IDLE_LIMIT_S = 300.0
 """Longer than a turn waits for broker or store within a transaction."""
 
@@ -94,17 +97,18 @@ def _loops(settings: Settings, stop: threading.Event, metrics: LoopMetrics) -> d
     store = open_store(settings)
     keyring = Keyring.of(settings)
     poll_s, sweep_s = settings.loops.poll_s, settings.loops.sweep_s
+    calm_s = _CALM * poll_s
     turns: dict[str, tuple[Callable[[], object], float]] = {
         "relay-tasks": (partial(relay.turn_tasks, engine, relay.task_sender(make_app(settings))), poll_s),
         "relay-events": (partial(relay.turn_events, engine, fan_out), poll_s),
         "planner": (partial(planner.turn, engine), poll_s),
-        "deadlines": (partial(deadlines.turn, engine), poll_s),
-        "reaper": (partial(reaper.turn, engine, settings.worker), poll_s),
+        "deadlines": (partial(deadlines.turn, engine), calm_s),
+        "reaper": (partial(reaper.turn, engine, settings.worker), calm_s),
         "certifier": (partial(certifier.turn, engine, keyring, settings.public_url), poll_s),
-        "sandbox": (partial(sandbox.turn, engine, store.uri), poll_s),
-        "indexer": (partial(indexer.turn, engine, store, keyring, settings), poll_s),
+        "sandbox": (partial(sandbox.turn, engine, store.uri), calm_s),
+        "indexer": (partial(indexer.turn, engine, store, keyring, settings), calm_s),
         "eraser": (partial(eraser.turn, engine, store, settings.worker.work_dir), settings.loops.erase_s),
-        "replayer": (partial(replayer.turn, engine), poll_s),
+        "replayer": (partial(replayer.turn, engine), calm_s),
         "sweeper": (partial(sweeper.turn, engine, store, settings.loops), sweep_s),
     }
     sender = webhook_sender.WebhookSender(engine, settings, keyring)
