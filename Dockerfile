@@ -16,6 +16,8 @@ COPY migrations ./migrations
 COPY worker ./worker
 
 FROM build AS build-web
+# The package is this folder, under the lock's constraints.
+# hadolint ignore=DL3013
 RUN if [ -f requirements.lock ]; then export PIP_CONSTRAINT=requirements.lock; fi && pip install '.[tracing]'
 
 FROM build AS build-worker

@@ -100,7 +100,9 @@ class DatasetIn(WireIn):
     columns: ColumnsIn
     upload_id: str | None = Field(None, description="a complete upload")
     source_uri: str | None = Field(None, max_length=2048, description="a folder or one file that lies there already")
-    image_shape: tuple[int, int, int] | None = Field(None, description="[height, width, channels] of raw pixels")
+    image_shape: tuple[int, int, int] | None = Field(
+        None, strict=False, description="[height, width, channels] of raw pixels"
+    )
     prompt_template: str = Field(DEFAULT_TEMPLATE, max_length=4096, description="how a prompt is put to the model")
     rewrite: Literal["ours", "never"] = Field(
         "ours",

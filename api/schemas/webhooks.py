@@ -66,7 +66,7 @@ class WebhookEndpointIn(WireIn):
     metadata: Metadata = Field(default={}, description="kept with the endpoint, at most 4 kB; no personal data")
     headers: Headers = Field(default={}, description=_HEADERS)
     enabled: bool = True
-    algorithm: Algorithm = Field(Algorithm.HMAC, description=_ALGORITHM)
+    algorithm: Algorithm = Field(Algorithm.HMAC, strict=False, description=_ALGORITHM)
     secret: Secret | None = Field(None, description=f"{_KEY_FORMS}; left out, one is made")
 
     def to_command(self) -> NewEndpoint:
@@ -156,7 +156,7 @@ class RotateSecretIn(WireIn):
         86_400, ge=0, le=604_800, description="how long the old key signs as well; 0 ends every old key at once"
     )
     secret: Secret | None = Field(None, description=f"{_KEY_FORMS}; left out, one is made")
-    algorithm: Algorithm | None = Field(None, description="another algorithm; left out, it stays")
+    algorithm: Algorithm | None = Field(None, strict=False, description="another algorithm; left out, it stays")
 
 
 class SampleIn(WireIn):
