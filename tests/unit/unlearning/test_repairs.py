@@ -20,7 +20,7 @@ def course() -> Unlearning:
 
 
 def test_while_no_answer_is_lost_every_other_step_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_RETAIN_DRIFT", -100.0)  # whatever the retain loss is, it is too high
+    monkeypatch.setattr(loop, "RETAIN_DRIFT", -100.0)  # whatever the retain loss is, it is too high
     rows = course().run(lambda _: None).rows
     assert [row["kind"] for row in rows] == ["repair", "forget"] * 4
 
