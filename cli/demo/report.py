@@ -16,6 +16,7 @@ _VERDICTS: Final = {
 }
 _STOPS: Final = {
     "target_reached": "the forget loss is where never-seen records' is",
+    "targets_unmet": "the forget loss is where never-seen records' is, another target is not met: docs/models.md",
     "retain_budget_exhausted": "the allowed fall of retain accuracy is spent",
     "max_steps": "the policy's number of steps is used up",
 }

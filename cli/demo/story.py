@@ -118,7 +118,8 @@ def _good_run(api: Api, request: Mapping[str, Any]) -> dict[str, Any]:
     reason = run.get("error") or run.get("stop_reason")
     _must(request["status"] == "completed", f"the request ended as {request['status']}: {reason}")
     _must(run.get("status") == "succeeded", f"the run ended as {run.get('status')}: {reason}")
-    _must(run["stop_reason"] == "target_reached", f"the run stopped for {reason}, short of its target")
+    # A target that was missed is named in the report; whether it counts is the verdict's word.
+    _must(run["stop_reason"] in ("target_reached", "targets_unmet"), f"the run stopped for {reason}")
     passed = run["verdict"] in ("passed", "passed_with_warnings")
     _must(passed, f"the verdict is {run['verdict']}: {run['verdict_reasons']}")
     before, after = run["metrics"]["before"]["forget"], run["metrics"]["after"]["forget"]
