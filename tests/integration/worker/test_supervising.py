@@ -85,7 +85,8 @@ class Stage:
             return len(tx.scalars(select(ModelVersion)).all())
 
     def left_clean(self) -> bool:
-        return not list(self.work_dir.glob("*")) and not alive(self.child_pid())
+        started = (self.folder / "child.pid").exists()  # a busy machine may end a child before its first line
+        return not list(self.work_dir.glob("*")) and not (started and alive(self.child_pid()))
 
 
 def alive(pid: int) -> bool:

@@ -13,7 +13,9 @@ from worker import launch
 def job(devices: str, device: str, processes: int | None = None) -> Job:
     source = DatasetSource("parquet", {}, (), "")
     parameters = Parameters(devices=devices)
-    return Job("run_1", 1, "unlearn", "image-classification", (), source, parameters, "", device, None, processes)
+    return Job(
+        "run_1", 1, "unlearn", "image-classification", (), source, parameters, "", device=device, processes=processes
+    )
 
 
 @pytest.mark.parametrize(
