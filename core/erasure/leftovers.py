@@ -40,8 +40,8 @@ def written_before(store: ObjectStore, before: datetime) -> Iterator[Sequence[Wr
 def abandoned(tx: Session, portion: Sequence[WrittenAnew]) -> Sequence[str]:
     """URIs of those that no data set has and no attempt at work is going to switch to."""
     rewrites = Rewrites(tx)
-    used = rewrites.in_use([one.uri for one in portion])
     at_work = rewrites.at_work({(one.dataset_id, one.attempt) for one in portion})
+    used = rewrites.in_use([one.uri for one in portion])  # after it: no switch can come between
     return [one.uri for one in portion if one.uri not in used and (one.dataset_id, one.attempt) not in at_work]
 
 

@@ -20,7 +20,6 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    tuple_,
     update,
 )
 from sqlalchemy.orm import Session, aliased
@@ -119,20 +118,23 @@ class Rewrites:
         self._tx.flush()
 
     def extend(self, dataset_id: str, attempt: int, lease_s: float) -> None:
-        """Let an attempt go on. Raises ``LeaseLost`` when another has begun."""
+        """Let an attempt go on. Raises ``LeaseLost`` when it has run out of time or another has begun."""
         done = self._tx.execute(
             update(Dataset)
-            .where(Dataset.id == dataset_id, Dataset.rewrite_attempt == attempt)
+            .where(Dataset.id == dataset_id, Dataset.rewrite_attempt == attempt, _leased())
             .values(rewrite_lease_until=_from_now(lease_s))
         )
         if done.rowcount != 1:  # type: ignore[attr-defined]
             raise LeaseLost(dataset_id)
 
     def held(self, dataset_id: str, attempt: int) -> Dataset:
-        """Lock the data set for an attempt. Raises ``LeaseLost`` when another has begun."""
+        """Lock the data set for an attempt. Raises ``LeaseLost`` when it has run out of time or another has begun.
+
+        What an attempt that is out of time has written may have been swept away.
+        """
         statement = (
             select(Dataset)
-            .where(Dataset.id == dataset_id, Dataset.rewrite_attempt == attempt)
+            .where(Dataset.id == dataset_id, Dataset.rewrite_attempt == attempt, _leased())
             .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
         )
@@ -174,11 +176,19 @@ class Rewrites:
         return self._tx.scalars(statement).all()
 
     def at_work(self, attempts: Collection[tuple[str, int]]) -> frozenset[tuple[str, int]]:
-        """Those of the (data set, attempt) pairs of which the lease still runs."""
-        statement = select(Dataset.id, Dataset.rewrite_attempt).where(
-            tuple_(Dataset.id, Dataset.rewrite_attempt).in_(list(attempts)), Dataset.rewrite_lease_until > func.now()
+        """Those of the (data set, attempt) pairs of which the lease still runs; the others can never switch.
+
+        Waits for a switch under way, and none begins before ``tx`` ends: ask this before ``in_use``.
+        """
+        ids = {dataset_id for dataset_id, _ in attempts}
+        statement = (
+            select(Dataset.id, Dataset.rewrite_attempt, _leased().label("leased"))
+            .where(Dataset.id.in_(ids))
+            .order_by(Dataset.id)
+            .with_for_update(read=True)
         )
-        return frozenset((row.id, row.rewrite_attempt) for row in self._tx.execute(statement))
+        leased = {(row.id, row.rewrite_attempt) for row in self._tx.execute(statement) if row.leased}
+        return frozenset(leased.intersection(attempts))
 
     def in_use(self, uris: Collection[str]) -> frozenset[str]:
         """Those of the URIs under which a data set's present or superseded files lie."""
@@ -301,6 +311,11 @@ def covered_records() -> Subquery:
 
 def _texts(values: Collection[str]) -> Any:
     return literal(list(values), ARRAY(Text))
+
+
+def _leased() -> ColumnElement[bool]:
+    """Whether the attempt at a data set has time left at this moment, not when the transaction began."""
+    return Dataset.rewrite_lease_until > func.clock_timestamp()
 
 
 def _from_now(seconds: float) -> ColumnElement[Any]:

@@ -80,7 +80,18 @@ class SenderPool(ABC, Generic[Job]):
     def turn(self) -> int:
         """Start sending what is due, as far as there are threads free; says how many were started."""
         self._flying = {future: job for future, job in self._flying.items() if not future.done()}
-        return self._start(suspects=False) + self._start(suspects=True)
+        if len(self._flying) >= self._threads:
+            return 0
+        due: list[Job] = []
+        with transaction(self._engine) as tx:
+            at = self.time(tx)
+            again = at + timedelta(seconds=self._settings.timeout_s + _MARGIN_S)
+            for suspects in (False, True):
+                room = self._room(due, suspects=suspects)
+                due += self.claim(tx, room, at=at, until=again) if room.limit > 0 else ()
+        for job in due:
+            self._flying[self._pool.submit(self._deliver, job)] = job
+        return len(due)
 
     def rest(self, timeout_s: float | None = None) -> bool:
         """Wait until one of the calls under way has ended; False when there are none."""
@@ -101,20 +112,9 @@ class SenderPool(ABC, Generic[Job]):
         """The present time within ``tx``."""
         return self._now() if self._now is not None else database_now(tx)
 
-    def _start(self, *, suspects: bool) -> int:
-        room = self._room(suspects=suspects)
-        if room.limit <= 0:
-            return 0
-        with transaction(self._engine) as tx:
-            at = self.time(tx)
-            again = at + timedelta(seconds=self._settings.timeout_s + _MARGIN_S)
-            due = self.claim(tx, room, at=at, until=again)
-        for job in due:
-            self._flying[self._pool.submit(self._deliver, job)] = job
-        return len(due)
-
-    def _room(self, *, suspects: bool) -> Room:
-        jobs = self._flying.values()
+    def _room(self, due: Sequence[Job], *, suspects: bool) -> Room:
+        """What may still be claimed beside the calls under way and those of ``due``, which are about to be."""
+        jobs = [*self._flying.values(), *due]
         free, each = self._threads - len(jobs), EACH_RECEIVER
         if suspects:
             free, each = min(free, self._threads // 2 - sum(job.suspect for job in jobs)), 1

@@ -1,9 +1,10 @@
 """Erased records leave the data set's files, once no model needs them, and nothing else changes."""
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,7 @@ from core.policies import service as policies
 from core.runs.replaying import NotReplayable, rebuild
 from core.unlearning.job import SELECTION_FILE
 from tests.builders.erasing import AT, FILES, Site, content, empty_site, ids_in, later, site
+from tests.builders.waiting import wait_until
 from worker.loops import eraser, sweeper
 
 pytestmark = pytest.mark.integration
@@ -310,6 +312,64 @@ def test_an_attempt_that_was_overtaken_switches_nothing(emptied: Engine, monkeyp
     assert not erase(built)
     assert built.content() == without("r-1")
     assert built.ask("select edition from datasets") == 2
+
+
+def test_an_attempt_that_is_out_of_time_switches_nothing(emptied: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has overtaken it, but its files may be swept away at any moment."""
+    built = site(emptied, MemoryStore())
+    built.unlearn("r-1")
+    check = rewriting._check  # pyright: ignore[reportPrivateUsage]
+
+    def slow(*args: object) -> None:
+        monkeypatch.setattr(rewriting, "_check", check)
+        check(*args)  # type: ignore[arg-type]
+        with transaction(emptied) as tx:
+            tx.execute(text("update datasets set rewrite_lease_until = now() - interval '1 second'"))
+
+    monkeypatch.setattr(rewriting, "_check", slow)
+    assert not erase(built)
+    assert built.content() == without()
+    assert erase(built)
+    assert built.content() == without("r-1")
+
+
+def test_a_switch_in_the_midst_of_a_sweep_keeps_its_files(emptied: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep has asked one thing about the new files, and the switch comes before it can ask the other."""
+    built = site(emptied, MemoryStore())
+    built.unlearn("r-1")
+    asked, switched = threading.Event(), threading.Event()
+    switch = rewriting._switch  # pyright: ignore[reportPrivateUsage]
+
+    def held_up(read: Callable[..., object]) -> Callable[..., object]:
+        def reading(*args: object) -> object:
+            found = read(*args)
+            if not asked.is_set():
+                asked.set()
+                wait_until(lambda: switched.is_set() or _waiting(emptied), what="the switch, or that it waits")
+            return found
+
+        return reading
+
+    monkeypatch.setattr(rewriting.Rewrites, "at_work", held_up(rewriting.Rewrites.at_work))
+    monkeypatch.setattr(rewriting.Rewrites, "in_use", held_up(rewriting.Rewrites.in_use))
+    aged = Aged(built.store)  # type: ignore[arg-type]
+    sweeping = threading.Thread(target=sweeper.turn, args=(built.engine, aged, LoopSettings(), lambda: AT))
+
+    def meeting(*args: Any, **kwargs: Any) -> object:
+        sweeping.start()
+        assert asked.wait(30)
+        return switch(*args, **kwargs)
+
+    monkeypatch.setattr(rewriting, "_switch", meeting)
+    assert erase(built)
+    switched.set()
+    sweeping.join(30)
+    assert built.content() == without("r-1")
+
+
+def _waiting(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        return bool(connection.execute(text("select exists (select from pg_locks where not granted)")).scalar_one())
 
 
 def test_a_file_that_was_altered_is_left_and_the_data_set_says_so(emptied: Engine) -> None:
