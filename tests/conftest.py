@@ -36,6 +36,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("service"))
 
 
+_LAST = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Note whether the test is the last one for now that needs the running service; see ``service``."""
+    item.stash[_LAST] = "service" not in getattr(nextitem, "fixturenames", ())
+
+
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
     """A Postgres server on which databases may be created."""
@@ -159,16 +168,27 @@ def s3(s3_endpoint: str) -> StoreSettings:
 
 
 @pytest.fixture(scope="session")
-def service(
+def _service(
     server_url: str, template_url: str, redis_url: str, s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """The whole service as real processes, shared by the tests that need it; each takes a workspace of its own."""
     database_url = _copy(server_url, template_url)
     bucket = fresh_bucket(s3_endpoint)
     broker_url = redis_url.rsplit("/", 1)[0] + "/1"  # its worker must not answer other tests' doorbells
     with Service(database_url, broker_url, bucket, tmp_path_factory.mktemp("service")) as running:
         yield running
     _drop(server_url, database_url)
+
+
+@pytest.fixture
+def service(_service: Service, request: pytest.FixtureRequest) -> Iterator[Service]:
+    """The whole service as real processes, shared by the tests that need it; each takes a workspace of its own.
+
+    It rests while tests run that do not need it.
+    """
+    _service.go_on()
+    yield _service
+    if request.node.stash[_LAST]:
+        _service.rest()
 
 
 @pytest.fixture(scope="session")

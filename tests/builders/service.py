@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import psutil
 
+from core.access import service as access
+from core.platform.clock import utc_now
+from core.platform.database import open_engine, transaction
 from core.platform.settings import StoreSettings
 from tests.builders.waiting import free_port, wait_until
 
@@ -68,7 +71,7 @@ class Service:
             "UNLEARN_WORKER__POLL_S": "1",
             "UNLEARN_WORKER__CHECKPOINT_EVERY_STEPS": "2",
             "UNLEARN_WORKER__WORK_DIR": str(self.folder / "work"),
-            "UNLEARN_LOOPS__POLL_S": "0.2",
+            "UNLEARN_LOOPS__POLL_S": "0.4",
             "UNLEARN_WEBHOOKS__ALLOW_HTTP": "true",
             "UNLEARN_WEBHOOKS__ALLOW_NETWORKS": '["127.0.0.0/8"]',
             "UNLEARN_WEBHOOKS__SCHEDULE_S": "[0, 1, 1, 1, 1]",
@@ -79,19 +82,29 @@ class Service:
         (self.folder / "work").mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
-        for name in self.commands:
-            self.start(name)
-        self.wait_ready()
+        self.go_on()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for client in self.clients:
             client.close()
-        for name in list(self.processes):
-            self.stop(name)
+        self.rest()
         if error is not None:
             for log in sorted(self.folder.glob("*.log")):
                 sys.stderr.write(f"\n== {log.name}\n{log.read_text()[-6000:]}")
+
+    def go_on(self) -> None:
+        """Start those processes that do not run, and wait until the API is ready if there were any."""
+        stopped = [name for name in self.commands if name not in self.processes]
+        for name in stopped:
+            self.start(name)
+        if stopped:
+            self.wait_ready()
+
+    def rest(self) -> None:
+        """End all processes: idle ones cost other tests time."""
+        for name in list(self.processes):
+            self.stop(name)
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         """Start one of the processes, its output appended to ``<name>.log``."""
@@ -167,7 +180,13 @@ class Service:
 
     def customer(self, workspace: str) -> "Customer":
         """A new workspace with a key for everything."""
-        key = json.loads(self.cli("keys", "create", "--workspace", workspace, "--scopes", "*", "--json"))["key"]
+        engine = open_engine(self.database_url, pool_size=1)
+        with transaction(engine) as tx:
+            owner, at = access.create_workspace(tx, name=workspace, actor="cli", at=utc_now()), utc_now()
+            key = access.create_key(
+                tx, workspace_id=owner.id, name="test", scopes=["*"], mode="live", actor="cli", at=at
+            ).secret
+        engine.dispose()
         self.clients.append(httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
         return Customer(self.clients[-1])
 

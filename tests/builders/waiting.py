@@ -7,6 +7,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_LONGEST_PAUSE_S = 0.15
+"""Looking costs the time of those that are waited for."""
+
 
 def free_port() -> int:
     """A port nobody listens on now."""
@@ -17,9 +20,10 @@ def free_port() -> int:
 
 def wait_until(condition: Callable[[], T], *, timeout_s: float = 30.0, what: str = "the condition") -> T:
     """The first true value of ``condition()``; fails when ``timeout_s`` passes before."""
-    end = time.monotonic() + timeout_s
+    end, pause = time.monotonic() + timeout_s, 0.02
     while not (value := condition()):
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not come true in {timeout_s} s")
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(1.2 * pause, _LONGEST_PAUSE_S)
     return value

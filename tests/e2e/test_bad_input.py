@@ -17,10 +17,17 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def owner(service: Service, digits: Built) -> Customer:
-    customer = service.customer("bad-input")
-    customer.register("digits", digits)
-    return customer
+def _customers() -> list[Customer]:
+    return []
+
+
+@pytest.fixture
+def owner(service: Service, digits: Built, _customers: list[Customer]) -> Customer:
+    """One customer for all these tests."""
+    if not _customers:
+        _customers.append(service.customer("bad-input"))
+        _customers[0].register("digits", digits)
+    return _customers[0]
 
 
 def _problem(answer: httpx.Response, status: int) -> dict[str, Any]:

@@ -16,6 +16,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("rig"))
 
 
+_LAST = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Note whether the test is the last one that needs the rig."""
+    item.stash[_LAST] = "rig" not in getattr(nextitem, "fixturenames", ())
+
+
 @pytest.fixture(scope="session")
 def _rig(s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with Rig(tmp_path_factory.mktemp("rig"), fresh_bucket(s3_endpoint)) as running:
@@ -24,10 +33,12 @@ def _rig(s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture
-def rig(_rig: Rig) -> Iterator[Rig]:
+def rig(_rig: Rig, request: pytest.FixtureRequest) -> Iterator[Rig]:
     """The running service, all of it at work; after the test everything that must hold is looked at."""
     _rig.start()
     _rig.wait_api()
     yield _rig
     _rig.start()
     assert _rig.check() == []
+    if request.node.stash[_LAST]:
+        _rig.service.rest()
