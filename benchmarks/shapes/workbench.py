@@ -87,6 +87,7 @@ def bench_of(problem: Problem, model: nn.Module, forget: Indices, retain: Indice
     in_memory: dict[str, Any] = {
         "forget": Examples(problem.pick(forget)),
         "retain": Examples(kept[:measured]),
+        "everyone": Examples([]),
         "holdout": Examples([]),
         "retain_batches": Batches(kept, problem.size.batch),
     }

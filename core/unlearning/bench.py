@@ -42,8 +42,10 @@ class Bench:
     forget: ExampleSet
     retain: ExampleSet
     """What retain figures are measured on: the retain set or a seeded sample of it."""
+    everyone: ExampleSet
+    """The same of all that is held out; may be empty."""
     holdout: ExampleSet
-    """The same of the holdout; may be empty."""
+    """Those of ``everyone`` that the forget set is compared with."""
     retain_batches: RetainBatches
     micro_batch_size: int
     cancelled: Callable[[], bool] = field(default=lambda: False)

@@ -33,29 +33,31 @@ class Guard:
         self._interval = steps_between_looks(len(bench.retain), parameters)
         self._safe: Weights = bench.copy_weights()
         self._looked_at = 0
-        self._holdout = baseline.holdout
+        self._everyone = baseline.everyone
         self.within_budget = True
 
     @property
     def holdout(self) -> SetScores:
-        """The holdout's scores at the last look."""
-        return self._holdout
+        """Scores at the last look of those whom the forget set is compared with."""
+        matched = self._baseline.matched
+        return self._everyone if matched is None else self._everyone.take(matched)
 
     @property
     def unharmed(self) -> bool:
         """Whether retain and holdout accuracy were both within their budgets at the last look."""
-        harm = holdout_drop(self._baseline.holdout, self._holdout, self._parameters)
-        return self.within_budget and (harm.met or not len(self._holdout))
+        harm = holdout_drop(self._baseline.everyone, self._everyone, self._parameters)
+        return self.within_budget and (harm.met or not len(self._everyone))
 
     @property
     def yardstick(self) -> float | None:
         """The mean loss in nats that forgotten records should have; None without a holdout."""
-        return yardstick(self._baseline.holdout, self._holdout)
+        return yardstick(self._baseline.holdout, self.holdout)
 
     @property
     def stranger_losses(self) -> NDArray[np.floating]:
         """Holdout losses at the last look, scaled to have the yardstick as their mean; shape (m,)."""
-        return self._holdout.losses * ((self.yardstick or 0.0) / self._holdout.loss) if self.yardstick else np.empty(0)
+        goal, now = self.yardstick, self.holdout
+        return now.losses * (goal / now.loss) if goal else np.empty(0)
 
     def due(self, step: int) -> bool:
         """Whether a look is due after ``step`` steps; sooner while the budget is exceeded."""
@@ -64,7 +66,7 @@ class Guard:
     def look(self, step: int) -> None:
         """Measure; weights within the budget become the ones to go back to. Raises ``Cancelled``."""
         harm = retain_drop(self._baseline.retain, self._bench.score(self._bench.retain), self._parameters)
-        self._holdout = self._bench.score(self._bench.holdout)
+        self._everyone = self._bench.score(self._bench.everyone)
         self.within_budget = harm.met
         self._looked_at = step
         if self.within_budget:
@@ -72,7 +74,7 @@ class Guard:
 
     def state(self) -> State:
         """What was last measured, and the weights to go back to."""
-        measured = (self._holdout.losses, self._holdout.correct, self._holdout.counted)
+        measured = (self._everyone.losses, self._everyone.correct, self._everyone.counted)
         scores = {name: torch.from_numpy(values) for name, values in zip(_SCORES, measured, strict=True)}
         state = State(scores, {"looked_at": self._looked_at, "within_budget": self.within_budget})
         state.put("safe", State(self._safe))
@@ -80,7 +82,7 @@ class Guard:
 
     def restore(self, state: State) -> None:
         """Back to what ``state`` said."""
-        self._holdout = SetScores(*(state.tensors[name].numpy() for name in _SCORES))
+        self._everyone = SetScores(*(state.tensors[name].numpy() for name in _SCORES))
         self._looked_at = int(state.facts["looked_at"])
         self.within_budget = bool(state.facts["within_budget"])
         self._safe = state.part("safe").tensors

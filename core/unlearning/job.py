@@ -97,7 +97,7 @@ class Parameters:
     retain_accuracy_budget: float = 0.01
     """Largest allowed fall of retain accuracy, a share of 1."""
     holdout_accuracy_budget: float = 0.01
-    """Largest allowed fall of the matched holdout's accuracy; one answer is always allowed. 1: not aimed at."""
+    """Largest allowed fall of the accuracy on all that is held out; one answer is always allowed. 1: not aimed at."""
     membership_auc_tolerance: float = 0.05
     """How far from 0.5 the loss attack's AUC may end; never less than chance allows so few records. 0.5: no target."""
     max_evaluation_records: int = 10_000

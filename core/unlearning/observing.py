@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from core.evaluation.matching import Matching, match_by_class, match_by_length
 from core.evaluation.observations import ClassAnswers, Observation, TokenAnswers
-from core.unlearning.batches import ExampleSet
 from core.unlearning.bench import Bench
 from core.unlearning.guard import Baseline
 
@@ -20,18 +19,18 @@ class Look:
     retain: Observation
     holdout: Observation
 
-    def baseline(self, matched: NDArray[np.integer]) -> Baseline:
-        """The scores alone, of the holdout those at ``matched``."""
-        return Baseline(self.forget.scores, self.retain.scores, self.holdout.scores.take(matched))
+    def baseline(self, matched: NDArray[np.integer] | None) -> Baseline:
+        """The scores alone, with those at ``matched`` as the ones to compare with; None: all that are held out."""
+        return Baseline(self.forget.scores, self.retain.scores, self.holdout.scores, matched)
 
     def of(self, forget: Observation) -> "Look":
         """The same with another set in the forget set's place."""
         return replace(self, forget=forget)
 
 
-def look(bench: Bench, everyone: ExampleSet) -> Look:
-    """Observe the bench's forget and retain sets, and ``everyone`` who is held out. Raises ``Cancelled``."""
-    return Look(bench.observe(bench.forget), bench.observe(bench.retain), bench.observe(everyone))
+def look(bench: Bench) -> Look:
+    """Observe the bench's forget and retain sets, and everyone who is held out. Raises ``Cancelled``."""
+    return Look(bench.observe(bench.forget), bench.observe(bench.retain), bench.observe(bench.everyone))
 
 
 def match(look: Look, *, seed: int) -> Matching:

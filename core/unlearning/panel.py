@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.evaluation.bootstrap import weighted_bootstrap
 from core.evaluation.displacement import displacement, displacement_by_layer
 from core.evaluation.estimates import Estimate
@@ -46,8 +49,6 @@ _SETS = ("forget", "retain", "holdout")
 class Extras:
     """What the panel looks at besides the bench's sets."""
 
-    everyone: ExampleSet
-    """All that is held out, or its sample."""
     record_ids: tuple[str, ...]
     """Of the forget set, in its order."""
     variants: Mapping[str, list[Variants]] = field(default_factory=dict)
@@ -84,10 +85,10 @@ class Panel:
         """Look at the original model. Raises ``Cancelled``."""
         self._job, self._extras = job, extras
         self._seed = job.parameters.seed
-        self._before = look(bench, extras.everyone)
+        self._before = look(bench)
         self.matching = match(self._before, seed=self._seed)
         # Without enough matches the whole holdout is the best there is to aim at; the verdict will be inconclusive.
-        chosen = extras.everyone.take(self.matching.holdout) if self.matching.enough else extras.everyone
+        chosen = bench.everyone.take(self.matching.holdout) if self.matching.enough else bench.everyone
         self.bench = replace(bench, holdout=chosen)
         self._placebo = draw_placebo(len(bench.retain), len(bench.forget), seed=self._seed)
         some = generator(self._seed, "divergence").permutation(len(bench.retain))[:RECORDS]
@@ -97,13 +98,12 @@ class Panel:
     @property
     def baseline(self) -> Baseline:
         """The scores before the run, of the bench's sets."""
-        return self._aimed_at(self._before)
+        return self._before.baseline(self._aim)
 
-    def _aimed_at(self, seen: Look) -> Baseline:
-        """What was seen, as the run looks at it: with the matched holdout if there is enough of it."""
-        holdout = seen.holdout.scores
-        strangers = holdout.take(self.matching.holdout) if self.matching.enough else holdout
-        return Baseline(seen.forget.scores, seen.retain.scores, strangers)
+    @property
+    def _aim(self) -> NDArray[np.integer] | None:
+        """Whom the run looks at: the matched holdout if there is enough of it, or all that is held out."""
+        return self.matching.holdout if self.matching.enough else None
 
     def summary(self) -> dict[str, Any]:
         """The ``before`` block as far as an assessment needs it."""
@@ -127,7 +127,7 @@ class Panel:
         if memory is None:
             raise RuntimeError("The panel remembers nothing of the original model.")
         moved = self._moved(memory.weights)
-        after = look(self.bench, self._extras.everyone)
+        after = look(self.bench)
         facts = Facts(self.matching, self._placebo.pool, moved["displacement"], self._owed(run), self._seed)
         no_op = measure(self._before, self._before, replace(facts, displacement=0.0))
         measured = measure(self._before, after, facts)
@@ -153,7 +153,7 @@ class Panel:
             "worst_records": worst(rows),
             **found,
         }
-        reached = standings(self.baseline, self._aimed_at(after), self._job.parameters)
+        reached = standings(self.baseline, after.baseline(self._aim), self._job.parameters)
         missed = unmet(reached, run.stop_reason, run.rows)
         return Evidence(metrics, gates, verdict(gates, matched=self.matching.enough), rows, missed)
 
@@ -177,7 +177,7 @@ class Panel:
             measured["earlier_deletions"] = together
         if self._job.parameters.reference == "retrain":
             twin = retrained(self.bench, self.baseline, self._job.parameters)
-            blocks["reference"] = compare(after, look(twin, self._extras.everyone), self.matching)
+            blocks["reference"] = compare(after, look(twin), self.matching)
         return measured, blocks
 
     def _moved(self, start: Weights) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def prepare(
         family=family,
         forget=ExampleSet(dataset, family, places.forget, cache=cache),
         retain=measured("retain"),
+        everyone=holdout,
         holdout=holdout,
         retain_batches=batches,
         micro_batch_size=parameters.micro_batch_size,
@@ -76,7 +77,7 @@ def prepare(
     )
     variants = _variants(job, dataset_files, family, places)
     earlier = {run: ExampleSet(dataset, family, forgotten, cache=cache) for run, forgotten in by_run(places).items()}
-    return bench, Extras(holdout, places.forget_ids, variants, earlier), places
+    return bench, Extras(places.forget_ids, variants, earlier), places
 
 
 def _variants(job: Job, files: Sequence[Path], family: Family, selection: Selection) -> dict[str, list[Variants]]:

@@ -25,7 +25,15 @@ class Baseline:
 
     forget: SetScores
     retain: SetScores
-    holdout: SetScores
+    everyone: SetScores
+    """All that is held out, or its sample."""
+    matched: NDArray[np.integer] | None = None
+    """Indices of those whom the forget set is compared with; None: all of them."""
+
+    @property
+    def holdout(self) -> SetScores:
+        """The scores of those whom the forget set is compared with."""
+        return self.everyone if self.matched is None else self.everyone.take(self.matched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +84,20 @@ def retain_drop(before: SetScores, now: SetScores, parameters: Parameters) -> St
 
 
 def holdout_drop(before: SetScores, now: SetScores, parameters: Parameters) -> Standing:
-    """Fall of the matched holdout's accuracy; one answer that turned is always allowed, it may be chance."""
+    """Fall of the accuracy on all that is held out; one answer that turned is always allowed, it may be chance."""
     one = 1 / max(1, int(before.counted.sum()))
     most = max(parameters.holdout_accuracy_budget, one)
     return Standing("holdout_accuracy_drop", before.accuracy - now.accuracy, at_most=most)
 
 
 def standings(before: Baseline, now: Baseline, parameters: Parameters) -> tuple[Standing, ...]:
-    """Every target; the holdout is the matched one."""
+    """Every target."""
     losses, strangers = now.forget.losses, now.holdout.losses
     return (
         forget_loss(losses, yardstick(before.holdout, now.holdout), parameters),
         membership(losses, strangers, parameters),
         retain_drop(before.retain, now.retain, parameters),
-        holdout_drop(before.holdout, now.holdout, parameters),
+        holdout_drop(before.everyone, now.everyone, parameters),
     )
 
 

@@ -154,7 +154,7 @@ def test_every_forget_record_has_a_row_and_the_best_known_come_first(panel: Pane
 def test_the_run_aims_at_the_matched_holdout(panel: Panel) -> None:
     matched = [int(example.labels[0]) for example in panel.bench.holdout]
     forgotten = [int(example.labels[0]) for example in panel.bench.forget]
-    assert len(matched) == len(panel.baseline.holdout) == len(panel.matching.holdout) < len(panel._extras.everyone)
+    assert len(matched) == len(panel.baseline.holdout) == len(panel.matching.holdout) < len(panel.bench.everyone)
     shares = [np.bincount(labels, minlength=10) / len(labels) for labels in (matched, forgotten)]
     assert np.abs(shares[0] - shares[1]).max() < 0.05  # as many of each class, less the few that found none
 
@@ -167,7 +167,7 @@ def test_a_basic_panel_attacks_nothing(built: Built, tmp_path: Path) -> None:
 
 def test_earlier_deletions_are_looked_at_again_one_by_one_and_judged_together(panel: Panel) -> None:
     asked = copy.copy(panel)
-    strangers, known = panel._extras.everyone.take(np.arange(15)), panel.bench.retain.take(np.arange(45))
+    strangers, known = panel.bench.everyone.take(np.arange(15)), panel.bench.retain.take(np.arange(45))
     asked._extras = replace(panel._extras, earlier={"run_1": strangers, "run_2": known})
     evidence = judged(asked, untouched)
     ratios = {run: block["loss_ratio"]["value"] for run, block in evidence.metrics["earlier"].items()}

@@ -70,7 +70,7 @@ def test_the_truth_ratio_of_losses_derived_by_hand() -> None:
         score=lambda _, batch: SimpleNamespace(losses=batch.labels),
     )
     model: Any = SimpleNamespace(model=nn.Identity(), device=torch.device("cpu"))
-    parts: Any = [None] * 4
+    parts: Any = [None] * 5
     bench = Bench(model, family, *parts, micro_batch_size=2)
     knows = Variants(answered(0.5), [answered(1.0), answered(2.0)])
     denies = Variants(answered(1.5), [answered(0.5)])

@@ -67,6 +67,20 @@ def test_over_forgetting_misses_the_membership_target_too() -> None:
     assert "guessed worse than strangers" in missed["reason"]
 
 
+def test_accuracy_is_that_of_all_that_are_held_out_and_the_rest_of_those_compared_with() -> None:
+    """The first two strangers are compared with; the run turned the answer of one of them, of 200 in all."""
+    everyone, compared = [[1.0, 3.0] + [9.0] * 198, [1.0, 4.0] + [9.0] * 198], np.array([0, 1])
+    before, now = (
+        Baseline(scores([loss]), scores([0.1] * 200, 200), scores(losses, right), compared)
+        for loss, losses, right in ((0.1, everyone[0], 200), (2.0, everyone[1], 199))
+    )
+    found = {one.name: one for one in standings(before, now, Parameters())}
+    assert found["forget_loss_ratio"].value == pytest.approx(2 / math.sqrt(2 * 2.5))
+    assert found["membership_auc"].value == pytest.approx(0.5)
+    assert found["holdout_accuracy_drop"].value == pytest.approx(1 / 200)
+    assert found["holdout_accuracy_drop"].met
+
+
 def test_one_answer_of_the_holdout_may_turn_by_chance() -> None:
     before = scores([1.0] * 20, 10)
     assert holdout_drop(before, scores([1.0] * 20, 9), Parameters()).met

@@ -89,6 +89,7 @@ def bench_of(
         family=cast("Any", PointFamily()),
         forget=cast("Any", Points(forget)),
         retain=cast("Any", held),
+        everyone=cast("Any", Points(holdout)),
         holdout=cast("Any", Points(holdout)),
         retain_batches=cast("Any", Batches(held)),
         micro_batch_size=2,
