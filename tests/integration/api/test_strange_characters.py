@@ -36,7 +36,7 @@ STRANGE = {
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
-@pytest.fixture(params=STRANGE.values(), ids=STRANGE.keys())
+@pytest.fixture(params=STRANGE.values(), ids=list(STRANGE))
 def text(request: pytest.FixtureRequest) -> str:
     return request.param
 
