@@ -191,7 +191,7 @@ class JsonBody:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > self._limit_bytes:
+        if announced.isdecimal() and int(announced) > self._limit_bytes:
             raise self._too_large()
         body = bytearray()
         while True:

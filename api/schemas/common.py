@@ -1,10 +1,19 @@
 """Shapes that several resources share on the wire."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
 
 from core.platform.clock import rfc3339
 
@@ -22,9 +31,16 @@ def _no_number(value: object) -> object:
     return value
 
 
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a moment lies within the years 1 to 9999 in UTC") from None
+
+
 _NUMBER = re.compile(r"\s*[+-]?[\d_]*\.?[\d_]*([eE][+-]?\d+)?\s*")
-TimeIn = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_no_number)]
-"""A moment coming in: RFC 3339 with an offset."""
+TimeIn = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_no_number), AfterValidator(_in_utc)]
+"""A moment coming in: RFC 3339 with an offset; from here on in UTC."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 """A name that can stand in a path."""

@@ -22,6 +22,7 @@ from core.platform.paging import Page, Slice
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _SECRET_BYTES: Final = 32
+_KEY_ID: Final = re.compile(r"key_[0-9a-z]{1,64}")
 _TEXT: Final = re.compile(r"unl_(live|test)_(?P<part>[0-9a-z]{26})_(?P<secret>[A-Za-z0-9_-]{43})")
 
 
@@ -74,7 +75,12 @@ class Credential:
 
     @classmethod
     def of_pair(cls, key_id: str, secret: str) -> "Credential":
-        """From user name and password: key id and key, or key id and the key's last part."""
+        """From user name and password: key id and key, or key id and the key's last part.
+
+        Raises ``Unauthenticated`` when the first is no key id: the database could not even look for some texts.
+        """
+        if not _KEY_ID.fullmatch(key_id):
+            raise Unauthenticated("The credential is not valid.")
         return cls(key_id, secret)
 
 

@@ -27,6 +27,8 @@ LONGEST: Final = timedelta(hours=1)
 _ALGORITHM: Final = "HS256"
 _TYPE: Final = "at+jwt"
 _PURPOSE: Final = "access-token"
+_UNREADABLE: Final = (JoseError, ValueError, TypeError)
+"""What the library raises for what is no token of ours; it takes the types of a header's members for granted."""
 
 
 class ScopeNotGranted(DomainError):
@@ -101,16 +103,16 @@ class Tokens:
         try:
             token = self._decoded(text)
             jwt.JWTClaimsRegistry(now=int(at.timestamp()), **wanted).validate(token.claims)
-        except (JoseError, ValueError):
+        except _UNREADABLE:
             raise Unauthenticated("The credential is not valid.") from None
         if token.header.get("typ") != _TYPE:
             raise Unauthenticated("The credential is not valid.")
         return token.claims
 
     def _decoded(self, text: str) -> jwt.Token:
-        """Raises ``JoseError`` or ``ValueError`` when it is signed with none of our keys."""
+        """Raises one of ``_UNREADABLE`` when it is signed with none of our keys."""
         for key in self._previous:
-            with suppress(JoseError, ValueError):
+            with suppress(*_UNREADABLE):
                 return jwt.decode(text, key, algorithms=[_ALGORITHM])
         return jwt.decode(text, self._key, algorithms=[_ALGORITHM])
 

@@ -41,7 +41,8 @@ def open_engine(url: str, *, pool_size: int = 10, idle_limit_s: float | None = N
     driver_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
     given = str(make_url(driver_url).query.get("options", ""))
     # Server side, so that the wait of a killed process for a lock ends, and with it the locks that it has.
-    options = f"{given} -c client_connection_check_interval=2s"
+    # In another zone moments near the ends of the calendar could be written and never be read again.
+    options = f"{given} -c client_connection_check_interval=2s -c timezone=UTC"
     if idle_limit_s is not None:
         options += f" -c idle_in_transaction_session_timeout={idle_limit_s:g}s"
     return create_engine(

@@ -43,6 +43,14 @@ def _with_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> 
     return event
 
 
+def _on_one_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Spell out what would break the line of a terminal, move its cursor or turn its text round."""
+    for name, value in event.items():
+        if isinstance(value, str) and name != "exception" and not value.isprintable():
+            event[name] = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in value)
+    return event
+
+
 def configure(settings: Settings) -> None:
     """Send structlog's and the standard library's records to standard error in one format."""
     as_json = settings.log_json if settings.log_json is not None else not sys.stderr.isatty()
@@ -63,6 +71,8 @@ def configure(settings: Settings) -> None:
     )
     final: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     final.append(structlog.processors.ExceptionRenderer(traceback_of))
+    if not as_json:  # JSON escapes by itself
+        final.append(_on_one_line)
     handler = logging.StreamHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*final, render]))
     root = logging.getLogger()

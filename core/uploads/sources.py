@@ -17,6 +17,7 @@ from core.platform.objects import ForeignUri, ObjectStore, StoreRefused, relativ
 from core.unlearning.job import StoredFile
 from core.uploads import service
 from core.uploads.errors import SourceNotAllowed, SourceNotFound
+from core.uploads.paths import path_problem
 
 MOST_FILES: Final = 10_000
 _POINTER: Final = "/source_uri"
@@ -92,6 +93,10 @@ def find(store: ObjectStore, uri: str) -> Source:
         raise _not_found("There are no files at the source.")
     if len(files) > MOST_FILES:
         raise _not_found(f"There are more than {MOST_FILES} files at the source.")
+    for file in files:
+        # Keys of S3 may hold '..', and names of files on a disk anything but a slash.
+        if (wrong := path_problem(file.path)) is not None:
+            raise _not_found(f"A file at the source has a name that is not taken. {wrong}")
     return Source(uri if uri.endswith("/") else f"{uri.rpartition('/')[0]}/", tuple(files))
 
 

@@ -1,4 +1,5 @@
-"""After a full run no identity stands anywhere: database, logs, queue, messages, certificates, answers, objects.
+"""After a full run no identity stands anywhere: database, logs, queue, messages, certificates, answers, objects, and no
+secret either, nor in the list of processes.
 
 Record ids and subjects are what the index is for: the columns that may hold them are listed here.
 """
@@ -6,12 +7,17 @@ Record ids and subjects are what the index is for: the columns that may hold the
 import base64
 import hashlib
 import itertools
+import json
+import re
 import uuid
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -159,6 +165,41 @@ def _files(service: Service) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in files}
 
 
+def _secrets(service: Service, customer: Customer) -> list[bytes]:
+    """What must stay between the service and its environment, and the key that the customer holds."""
+    names = ("SECRET", "DATABASE__URL", "BROKER__URL", "STORE__SECRET_ACCESS_KEY")
+    _, key = customer.http.headers["Authorization"].split()
+    return [*(service.environment[f"UNLEARN_{name}"].encode() for name in names), key.encode()]
+
+
+def _command_lines(service: Service) -> dict[str, bytes]:
+    """What a list of processes shows of the service and of all that it has started, a run's process included."""
+
+    def shown() -> dict[str, bytes] | None:
+        lines = _lines_of(psutil.Process(process.pid) for process in service.processes.values())
+        return lines if any(b"worker.child" in line for line in lines.values()) else None
+
+    return wait_until(shown, timeout_s=120, what="the process of a run") or {}
+
+
+def _lines_of(parents: Iterable[psutil.Process]) -> dict[str, bytes]:
+    lines: dict[str, bytes] = {}
+    for process in itertools.chain.from_iterable((one, *one.children(recursive=True)) for one in parents):
+        with suppress(psutil.NoSuchProcess):
+            lines[f"command line {process.pid}"] = " ".join(process.cmdline()).encode()
+    return lines
+
+
+def _task_arguments(seen: bytes) -> list[Any]:
+    """The arguments of every task that went to the broker, by position and by name."""
+    bodies = re.findall(rb'\\"body\\": \\"([A-Za-z0-9+/=]+)\\"', seen)
+    return [json.loads(base64.b64decode(body))[:2] for body in bodies]
+
+
+def _is_one_id(ids: list[Any], named: dict[str, Any]) -> bool:
+    return len(ids) == 1 and not named and re.fullmatch(r"(run|hrd)_[0-9a-z]{26}", str(ids[0])) is not None
+
+
 def _opendsr_erasure(customer: Customer, person: Person, callback: str) -> str:
     body = {
         "regulation": "gdpr",
@@ -203,6 +244,7 @@ def test_no_identity_is_kept_anywhere(service: Service, digits: Built, tmp_path:
         expected = [_records_of(built, person) for person in (raw, hashed, by_subject)]
         assert [request["record_count"] for request in requests] == expected
         quote = customer.post("/v1/hardness-assessments", {"model": "zyx", "subject_ids": [quoted.subject]}, expect=202)
+        command_lines = _command_lines(service)
         wait_until(lambda: _all_done(customer), timeout_s=240, what="the end of all requests")
         refusals = _refusals(customer, raw)
 
@@ -220,6 +262,7 @@ def test_no_identity_is_kept_anywhere(service: Service, digits: Built, tmp_path:
     seen = {
         "metrics": httpx.get(f"{service.url}/metrics").content,
         "queue": queue.seen,
+        **command_lines,
         **refusals,
         **_certificates(customer),
         **_files(service),
@@ -228,6 +271,10 @@ def test_no_identity_is_kept_anywhere(service: Service, digits: Built, tmp_path:
         **{key: content for key, content in objects(service.s3) if Path(key).name != built.records.name},
     }
     assert b"runs.execute" in seen["queue"]
+    assert len(command_lines) > len(service.processes)
+    tasks = _task_arguments(queue.seen)
+    assert tasks
+    assert [task for task in tasks if not _is_one_id(*task)] == []
     assert any(key.endswith("model.safetensors") for key in seen)
 
     assert columns_with(engine, _identities()) == set()
@@ -236,4 +283,7 @@ def test_no_identity_is_kept_anywhere(service: Service, digits: Built, tmp_path:
     assert columns_with(engine, records) == RECORD_COLUMNS
     assert columns_with(engine, subjects) == SUBJECT_COLUMNS
     assert places_with(seen, [*records, *subjects]) == set()
+    secrets = _secrets(service, customer)
+    assert columns_with(engine, secrets) == set()
+    assert places_with(seen, secrets) == set()
     engine.dispose()

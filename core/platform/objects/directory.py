@@ -1,11 +1,13 @@
 """Objects as files of one directory, for a service that lives on one machine."""
 
+import errno
 import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +33,23 @@ from core.platform.secrets import Keyring
 _PARTIAL = ".partial"
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A directory outside the store that may be read, as it is called and as it is."""
+
+    called: Path
+    real: Path
+    by_workspace: bool
+
+    def home_of(self, path: Path) -> Path | None:
+        """The directory that ``path`` belongs to and must not lead out of; None when it is not of this source."""
+        for root in (self.called, self.real):
+            if path.is_relative_to(root):
+                inside = path.relative_to(root).parts
+                return self.real.joinpath(*inside[:1]) if self.by_workspace else self.real
+        return None
+
+
 class DirectoryStore:
     """An ``ObjectStore`` in a directory; links lead to the service's own ``/v1/storage/{token}``.
 
@@ -44,12 +63,16 @@ class DirectoryStore:
         public_url: str,
         keyring: Keyring | None,
         readable: Sequence[Path] = (),
+        by_workspace: Sequence[Path] = (),
         clock: Clock = utc_now,
     ) -> None:
-        """folder: made if missing. readable: other directories that may be read. keyring: needed for links only."""
+        """folder: made if missing. readable: other directories that may be read; by_workspace: those in which each
+        workspace has a folder of its own. keyring: needed for links only.
+        """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder.resolve()
-        self._readable = tuple(path.resolve() for path in readable)
+        shared = [_Source(path, path.resolve(), by_workspace=False) for path in readable]
+        self._sources = (*shared, *(_Source(path, path.resolve(), by_workspace=True) for path in by_workspace))
         self._public_url = public_url.rstrip("/")
         self._keyring = keyring
         self._clock = clock
@@ -142,18 +165,31 @@ class DirectoryStore:
         return f"{self._public_url}/v1/storage/{sign(self._keyring, link)}"
 
     def _info(self, prefix_uri: str, folder: Path, path: Path) -> ObjectInfo:
-        stat = path.stat()
-        uri = prefix_uri + quote(path.relative_to(folder).as_posix())
+        uri = prefix_uri + quote(os.fsencode(path.relative_to(folder)))
+        stat = self._to_read(uri).stat()
         return ObjectInfo(uri, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
 
     def _to_read(self, uri: str) -> Path:
-        path = _path(uri).resolve()  # a link that leads out of the roots is outside
-        if not any(path.is_relative_to(root) for root in (self._folder, *self._readable)):
+        path = _path(uri)
+        real = _resolved(path)  # a link that leads out of the roots is outside
+        if not self._is_open(path, real):
             raise ForeignUri("This file lies outside the directories the service may read.")
-        return path
+        return real
+
+    def _is_open(self, path: Path, real: Path) -> bool:
+        """Whether ``path``, which is really ``real``, may be read.
+
+        Who can put links into a source must not read by them what is another's, nor the service's own store.
+        """
+        if path.is_relative_to(self._folder):
+            return real.is_relative_to(self._folder)
+        homes = [home for root in self._sources if (home := root.home_of(path)) is not None]
+        if homes:
+            return any(real.is_relative_to(home) for home in homes) and not real.is_relative_to(self._folder)
+        return any(real.is_relative_to(root) for root in (self._folder, *(root.real for root in self._sources)))
 
     def _to_write(self, uri: str) -> Path:
-        path = _path(uri).resolve()
+        path = _resolved(_path(uri))
         if (
             path == self._folder
             or not path.is_relative_to(self._folder)
@@ -215,20 +251,29 @@ class Sink:
 def _path(uri: str) -> Path:
     if not uri.startswith("file:///"):
         raise ForeignUri("This is not the URI of a file on this machine.")
-    path = unquote(uri.removeprefix("file://"))
+    path = unquote(uri.removeprefix("file://"), errors="surrogateescape")
     if ".." in path.split("/") or "\0" in path:
         raise ForeignUri("A URI must not climb out of its folder.")
     return Path(path)
 
 
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        raise ForeignUri("This path leads nowhere.") from None
+
+
 @contextmanager
 def _disk() -> Generator[None]:
-    """A disk that is full, gone or read-only is an outage; a missing or taken name is not."""
+    """A disk that is full, gone or read-only is an outage; a name that is missing, taken or impossible is not."""
     try:
         yield
     except (FileNotFoundError, FileExistsError):
         raise
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise FileNotFoundError(error.errno, "There can be no file of such a long name.") from None
         if is_full(error):
             raise StoreFull("The disk of the object directory has no room left.") from error
         raise DependencyDown(

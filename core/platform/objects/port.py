@@ -142,6 +142,9 @@ class ObjectStore(Protocol):
 
 
 def relative_path(prefix_uri: str, uri: str) -> str:
-    """The path of an object within a folder: ``file:`` URIs are percent-decoded, others taken as they are."""
+    """The path of an object within a folder: ``file:`` URIs are percent-decoded, others taken as they are.
+
+    Bytes of a file's name that are no UTF-8 become what the file system calls them, halves of surrogate pairs.
+    """
     rest = uri.removeprefix(prefix_uri)
-    return unquote(rest) if uri.startswith("file:") else rest
+    return unquote(rest, errors="surrogateescape") if uri.startswith("file:") else rest

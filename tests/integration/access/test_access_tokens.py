@@ -2,7 +2,7 @@
 
 import base64
 from datetime import timedelta
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
@@ -63,6 +63,15 @@ def test_a_key_gets_a_token_by_basic_or_in_the_form(site: Web) -> None:
         assert (answer.headers["cache-control"], answer.headers["pragma"]) == ("no-store", "no-cache")
         seen = site.with_key(body["access_token"]).get("/v1/whoami").json()
         assert (seen["key_id"], seen["scopes"]) == (new.key.id, ["deletions:*", "runs:read"])
+
+
+@pytest.mark.parametrize("client_id", ["\0", "key_\n", "key_\u202e", "key_" + "x" * 1000, "%00"])
+def test_what_can_be_no_client_id_is_an_invalid_client(site: Web, client_id: str) -> None:
+    for answer in (
+        _ask(site, {**GRANT, "client_id": client_id, "client_secret": "x"}),
+        _ask(site, GRANT, _basic(quote(client_id), "x")),
+    ):
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
 def test_a_token_may_be_narrowed_and_never_widened(site: Web) -> None:

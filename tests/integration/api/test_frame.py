@@ -135,10 +135,17 @@ def test_a_lost_connection_is_503(site: Web) -> None:
     _problem(site.get("/v1/lost"), 503, "dependency_down")
 
 
-@pytest.mark.parametrize("given", ["short", "with space in it", "x" * 129, "semi;colon;in;it", ""])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "short", "with space in it", "x" * 129, "semi;colon;in;it", "", "abcdefgh\r\nX-Injected: 1", "abcdefgh\n",
+        "abcdefgh\0", "abcdefgh\x1b[2J", "abcdefgh\x7f", "abcdefgh\x85",
+    ],
+)  # fmt: skip
 def test_a_request_id_that_is_not_well_formed_is_replaced(site: Web, given: str) -> None:
-    answer = site.get("/healthz", headers={"X-Request-Id": given})
+    answer = site.get("/healthz", headers={"X-Request-Id": given.encode("latin-1")})
     assert answer.headers["x-request-id"].startswith("req_")
+    assert "x-injected" not in answer.headers
 
 
 def test_unknown_paths_and_methods_are_problems_too(site: Web) -> None:
@@ -163,6 +170,8 @@ def test_a_body_over_the_limit_is_refused_while_it_is_read(database: Engine) -> 
     assert taken <= 1200
     announced = site.call("POST", "/v1/api-keys", content=b"x" * 2000, headers=headers)
     _problem(announced, 413, "payload_too_large")
+    odd = {**headers, "Content-Length": "\xb2".encode("latin-1")}  # a digit to Unicode, and no number
+    _problem(site.call("POST", "/v1/api-keys", content=drip(), headers=odd), 413, "payload_too_large")
 
 
 def test_only_json_is_taken(site: Web) -> None:

@@ -1,6 +1,8 @@
 """How an Idempotency-Key may be written."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from api.idempotency import read_key
 from core.access.idempotency import BadIdempotencyKey
@@ -25,3 +27,22 @@ def test_quoted_and_bare(header: str, key: str) -> None:
 def test_anything_else_is_refused(header: str) -> None:
     with pytest.raises(BadIdempotencyKey):
         read_key(header)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=255))
+def test_every_printable_key_comes_back_from_its_quoted_form(key: str) -> None:
+    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+    assert read_key(f'"{escaped}"') == key
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(max_codepoint=255)) | st.text(st.sampled_from('"\\a \r\n\0')))
+def test_any_header_is_a_printable_key_or_refused(header: str) -> None:
+    try:
+        key = read_key(header)
+    except BadIdempotencyKey:
+        return
+    assert 1 <= len(key) <= 255
+    assert key.isascii()
+    assert key.isprintable()

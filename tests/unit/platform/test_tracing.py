@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 from fastapi import FastAPI
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -128,3 +130,14 @@ def test_of_requests_without_a_trace_only_a_share_is_kept() -> None:
     with provider.get_tracer("test").start_as_current_span("request") as span:
         assert not span.is_recording()
     provider.shutdown()
+
+
+@settings(deadline=None)
+@given(
+    st.text(st.characters(max_codepoint=255))
+    | st.from_regex(r"\A[0-9a-zA-Z]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-z]{2}\Z")
+)
+def test_any_traceparent_is_followed_or_passed_over(given_parent: str) -> None:
+    assert len(links_to([given_parent])) <= 1
+    assert all(link.context.is_valid for link in links_to([given_parent, CALLER]))
+    assert len(links_to([CALLER])) == 1

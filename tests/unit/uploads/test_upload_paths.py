@@ -13,6 +13,7 @@ def test_ordinary_relative_paths_are_taken(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     ["", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", "a\\b", "a\nb", "a\0b", "a\x7fb", "a\u202eb",
+     "..\\a", "C:\\a", "/../a", "a/..", "a\x1b[2J", "a\x85", "a\u2028b", "a\u2066b", "\ufeffa", "a\ud800",
      "x" * 201, "a/" * 300 + "a"],
 )  # fmt: skip
 def test_paths_that_could_lead_astray_are_refused(path: str) -> None:

@@ -1,6 +1,8 @@
 """Which headers an endpoint may want on its messages."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.platform.errors import InvalidInput
 from core.platform.secrets import Keyring
@@ -49,3 +51,13 @@ def test_a_name_twice_in_different_spelling_is_refused() -> None:
 def test_there_may_be_twenty() -> None:
     assert len(static_headers.check({f"X-{n}": "x" for n in range(20)})) == 20
     assert _codes({f"X-{n}": "x" for n in range(21)}) == [("/headers", "too_many")]
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(max_size=12), st.text(max_size=20), max_size=3))
+def test_any_headers_are_refused_or_can_stand_in_a_message_as_they_are(headers: dict[str, str]) -> None:
+    try:
+        taken = static_headers.check(headers)
+    except InvalidInput:
+        return
+    assert all(text.isascii() and text.isprintable() for pair in taken.items() for text in pair)

@@ -1,6 +1,8 @@
 """Which addresses may be registered, and which may be called."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.platform.errors import InvalidInput
 from core.platform.settings import WebhookSettings
@@ -225,3 +227,20 @@ def test_a_name_is_resolved_once_and_its_addresses_are_what_comes_back() -> None
 def test_a_name_without_addresses_cannot_be_called() -> None:
     with pytest.raises(OSError, match="no address"):
         callable_addresses("a.example", 443, STRICT, lambda _host, _port: [])
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["", "https://", "https://hooks.acme.example", "https://hooks.acme.example/", "https://[::"]),
+    st.text() | st.text(st.sampled_from("\r\n\t\0 @#?%/:[]\\\x1b\u202e。１.a")),
+)
+def test_any_text_is_refused_or_becomes_an_address_that_fits_on_one_line(beginning: str, text: str) -> None:
+    try:
+        stored = check_url(beginning + text, STRICT)
+    except InvalidInput:
+        return
+    assert stored.startswith("https://")
+    assert stored.isascii()
+    assert stored.isprintable()
+    assert " " not in stored
+    assert check_url(stored, STRICT) == stored

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from core.platform.errors import InvalidInput
@@ -98,3 +100,16 @@ def test_a_private_key_of_your_own_is_taken_in_both_usual_forms() -> None:
             signing.read("whsk_" + base64.b64encode(raw).decode(), Algorithm.ED25519)
     with pytest.raises(InvalidInput):
         signing.read("whsec_" + base64.b64encode(seed).decode(), Algorithm.ED25519)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["", "whsec_", "whsk_"]), st.text() | st.binary().map(lambda raw: base64.b64encode(raw).decode())
+)
+def test_any_text_is_a_key_of_the_right_length_or_refused(prefix: str, text: str) -> None:
+    for algorithm in Algorithm:
+        try:
+            key = signing.read(prefix + text, algorithm)
+        except InvalidInput:
+            continue
+        assert 24 <= len(key.material) <= 64
