@@ -205,6 +205,8 @@ class Requests:
         self, dataset_id: str, record_ids: Collection[str], model_ids: Collection[str]
     ) -> Mapping[str, frozenset[str]]:
         """For each of the records, from which of the models it has been unlearned already."""
+        if not record_ids:
+            return {}
         asked = {"dataset_id": dataset_id, "record_ids": list(record_ids), "model_ids": list(model_ids)}
         found: dict[str, set[str]] = defaultdict(set)
         for record_id, model_id in self._tx.execute(_UNLEARNED, asked):

@@ -128,7 +128,9 @@ def _part(tx: Session, dataset_id: str, found: Mapping[str, RecordRef], model: L
         return None
     models = [model] if model is not None else Requests(tx).learners(dataset_id)
     ids = frozenset(learner.id for learner in models)
-    unlearned = Requests(tx).unlearned(dataset_id, list(found), ids)
+    # An active record is covered by cancelled requests at most, and of those no model had taken anything yet.
+    touched = [record.record_id for record in found.values() if record.state != "active"]
+    unlearned = Requests(tx).unlearned(dataset_id, touched, ids)
     open_for = {
         record.record_id: _models_holding(record, ids, unlearned.get(record.record_id, frozenset()))
         for record in found.values()
