@@ -42,6 +42,15 @@ class Learner:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """A model that a new request wants the records unlearned from; ``waits_for``: why it is not taken yet."""
+
+    model_id: str
+    status: Status
+    waits_for: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Belongings:
     """What hangs on a request by its targets: names of models, certificates, why it waits for a run, if it does."""
 
@@ -65,17 +74,24 @@ class Requests:
         """
         Holds(self._tx).serialise(workspace_id)
 
-    def add(self, request: DeletionRequest, targets: Sequence[Mapping[str, Any]]) -> None:
-        """Insert a request and its targets."""
+    def add(self, request: DeletionRequest) -> None:
+        """Insert a request."""
         self._tx.add(request)
         self._tx.flush()
-        if targets:
-            self._tx.execute(_TARGET, targets)
 
-    def cover(self, request_id: str, dataset_id: str, record_ids: Collection[str]) -> None:
-        """Insert the records that a request covers, in one statement."""
-        place = {"request_id": request_id, "dataset_id": dataset_id}
-        self._tx.execute(_COVER, {**place, "record_ids": sorted(record_ids)})
+    def cover(self, request_id: str, dataset_id: str, record_ids: Collection[str], targets: Sequence[Target]) -> None:
+        """Insert what a request covers in one data set: records, and models to unlearn them from. In one statement."""
+        self._tx.execute(
+            _COVER,
+            {
+                "request_id": request_id,
+                "dataset_id": dataset_id,
+                "record_ids": sorted(record_ids),
+                "models": [target.model_id for target in targets],
+                "statuses": [target.status for target in targets],
+                "reasons": [target.waits_for for target in targets],
+            },
+        )
 
     def get_for(self, workspace_id: str, request_id: str) -> DeletionRequest:
         """Raises ``RequestNotFound``, also for another workspace's request."""
@@ -350,9 +366,10 @@ class Requests:
 
 
 _EVENT: Final = inserting(DeletionEvent)
-_TARGET: Final = inserting(DeletionTarget)
 _COVER: Final = text(
-    "insert into deletion_records (request_id, dataset_id, record_id)"
+    "with targets as (insert into deletion_targets (request_id, model_id, status, waits_for) select :request_id, t.*"
+    " from unnest(cast(:models as text[]), cast(:statuses as text[]), cast(:reasons as text[])) t)"
+    " insert into deletion_records (request_id, dataset_id, record_id)"
     " select :request_id, :dataset_id, unnest(cast(:record_ids as text[]))"
 )
 _ONE: Final = select(DeletionRequest).where(

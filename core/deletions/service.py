@@ -19,7 +19,7 @@ from core.deletions.errors import (
     TooManyOpenRequests,
 )
 from core.deletions.lifecycle import FINAL, IllegalMove, Status, advance_target
-from core.deletions.repository import Belongings, Learner, Requests
+from core.deletions.repository import Belongings, Learner, Requests, Target
 from core.deletions.selection import Part, check_size, digests_of, find, searched
 from core.deletions.tables import DeletionEvent, DeletionRequest
 from core.holds.repository import LEGAL_HOLD, Holds
@@ -252,7 +252,7 @@ def _accept(
     policy = policies.effective(tx, workspace_id, command.policy or own)[1]
     request = _opened(workspace_id, command, parts, terms.clock(command, policy, at), at)
     terms.wind(request, policy)
-    requests.add(request, _targets(request.id, parts))
+    requests.add(request)
     for part in parts:
         _cover(tx, request.id, part)
     no_work = not any(part.pending for part in parts)
@@ -303,27 +303,17 @@ def _opened(
     )
 
 
-def _targets(request_id: str, parts: Sequence[Part]) -> list[Mapping[str, Any]]:
-    return [
-        {
-            "request_id": request_id,
-            "model_id": model.id,
-            "status": status,
-            "waits_for": LEGAL_HOLD if status == Status.PENDING and model.held else None,
-        }
-        for part in parts
-        for models, status in ((part.pending, Status.PENDING), (part.settled, Status.COMPLETED))
-        for model in models
-    ]
-
-
 def _cover(tx: Session, request_id: str, part: Part) -> None:
     ids = [record.record_id for record in part.covered]
     active = sorted(record.record_id for record in part.covered if record.state == "active")
-    if ids:
-        Requests(tx).cover(request_id, part.dataset_id, ids)
+    Requests(tx).cover(request_id, part.dataset_id, ids, _targets(part))
     if active:
         Records(tx).mark(part.dataset_id, active, "pending_erasure")
+
+
+def _targets(part: Part) -> list[Target]:
+    pending = [Target(model.id, Status.PENDING, LEGAL_HOLD if model.held else None) for model in part.pending]
+    return [*pending, *(Target(model.id, Status.COMPLETED, None) for model in part.settled)]
 
 
 def _note_submitted(tx: Session, request: DeletionRequest, actor: str, at: datetime) -> None:
