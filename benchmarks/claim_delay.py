@@ -100,8 +100,8 @@ def _processes(engine: Engine, redis: Redis, folder: Path) -> Generator[None]:
     for name in ("objects", "work"):
         (folder / name).mkdir()
     commands = ("worker.loops", "tests.builders.quick_worker")
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # every run's failure is told there
-    started = [subprocess.Popen([sys.executable, "-m", command], env=env, **silent) for command in commands]
+    quiet = subprocess.DEVNULL  # they tell of every run that fails
+    started = [subprocess.Popen([sys.executable, "-m", one], env=env, stdout=quiet, stderr=quiet) for one in commands]
     try:
         yield
     finally:
