@@ -58,13 +58,13 @@ class Database:
             await run_in_threadpool(session.commit)
         finally:
             with CancelScope(shield=True):
-                await run_in_threadpool(session.close)
+                await _close(session)
             self._free(session)
 
     async def end_early(self, session: Session) -> None:
         """Commit now and give the connection back, because what follows only waits."""
         await run_in_threadpool(session.commit)
-        await run_in_threadpool(session.close)
+        await _close(session)
         self._free(session)
 
     async def run(self, work: Callable[[Session], T]) -> T:
@@ -75,6 +75,14 @@ class Database:
     def _free(self, session: Session) -> None:
         if session.info.pop("held", False):
             self._slots.release()
+
+
+async def _close(session: Session) -> None:
+    """A commit has given the connection back already, and then nothing is left to do that would need a thread."""
+    if session.in_transaction():
+        await run_in_threadpool(session.close)
+    else:
+        session.close()
 
 
 async def _database(request: Request) -> Database:

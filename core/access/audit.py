@@ -17,7 +17,7 @@ from core.platform.ids import new_id
 
 def note(
     tx: Session, *, workspace_id: str, actor: str, action: str, object_id: str, details: Mapping[str, Any], at: datetime
-) -> AuditEvent:
+) -> None:
     """Append one line. ``details`` hold counts and ids, never personal data.
 
     Writers of one workspace queue here until the end of their transactions, so call it late.
@@ -37,7 +37,7 @@ def note(
         previous_hash=before.hash if before else GENESIS,
     )
     event.hash = line_hash(event)
-    return events.add(event)
+    events.add(event)
 
 
 def _as_stored(details: Mapping[str, Any]) -> dict[str, Any]:

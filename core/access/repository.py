@@ -4,13 +4,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, ScalarResult, delete, func, select, update
+from sqlalchemy import Row, ScalarResult, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from core.access.tables import ApiKey, AuditEvent, IdempotencyRecord, Workspace
+from core.platform.database import inserting
 from core.platform.paging import Page, Slice, keyset, page_of
 
 _TOUCH_EVERY = timedelta(minutes=1)
@@ -20,6 +21,14 @@ def advisory_number(*parts: str) -> int:
     """A 64-bit number for Postgres's advisory locks, from what is to be locked."""
     digest = hashlib.sha256("\0".join(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def lock(tx: Session, *parts: str) -> None:
+    """Wait for whoever has locked the same, and hold it until the end of the transaction."""
+    tx.execute(_LOCK, {"number": advisory_number(*parts)})
+
+
+_LOCK: Final = text("select pg_advisory_xact_lock(cast(:number as bigint))")
 
 
 class Workspaces:
@@ -65,8 +74,7 @@ class ApiKeys:
 
     def with_workspace(self, key_id: str) -> Row[ApiKey, str] | None:
         """The key and its workspace's name."""
-        query = select(ApiKey, Workspace.name).join(Workspace, Workspace.id == ApiKey.workspace_id)
-        return self._tx.execute(query.where(ApiKey.id == key_id)).one_or_none()
+        return self._tx.execute(_KEY, {"id": key_id}).one_or_none()
 
     def of_workspace(self, workspace_id: str, key_id: str) -> ApiKey | None:
         """The key, locked, if it is the workspace's."""
@@ -86,6 +94,13 @@ class ApiKeys:
         free = select(ApiKey.id).where(ApiKey.id == key.id).with_for_update(skip_locked=True)
         change = update(ApiKey).where(ApiKey.id == free.scalar_subquery()).values(last_used_at=at)
         self._tx.execute(change.execution_options(synchronize_session=False))
+
+
+_KEY: Final = (
+    select(ApiKey, Workspace.name)
+    .join(Workspace, Workspace.id == ApiKey.workspace_id)
+    .where(ApiKey.id == bindparam("id"))
+)
 
 
 class IdempotencyRecords:
@@ -157,18 +172,15 @@ class AuditEvents:
 
     def lock(self, workspace_id: str) -> None:
         """Wait for the other writers of the workspace's log, until the end of the transaction."""
-        self._tx.execute(select(func.pg_advisory_xact_lock(advisory_number("audit", workspace_id))))
+        lock(self._tx, "audit", workspace_id)
 
-    def last(self, workspace_id: str) -> AuditEvent | None:
-        """The newest line."""
-        query = select(AuditEvent).where(AuditEvent.workspace_id == workspace_id)
-        return self._tx.scalar(query.order_by(AuditEvent.sequence.desc()).limit(1))
+    def last(self, workspace_id: str) -> Row[int, bytes] | None:
+        """``sequence`` and ``hash`` of the newest line."""
+        return self._tx.execute(_LAST, {"workspace_id": workspace_id}).one_or_none()
 
-    def add(self, event: AuditEvent) -> AuditEvent:
+    def add(self, event: AuditEvent) -> None:
         """Insert it."""
-        self._tx.add(event)
-        self._tx.flush()
-        return event
+        self._tx.execute(_LINE, {name: getattr(event, name) for name in _COLUMNS})
 
     def after(self, workspace_id: str, sequence: int, *, until: int, limit: int) -> Sequence[AuditEvent]:
         """Up to ``limit`` lines after that one, none after ``until``, in order."""
@@ -187,3 +199,13 @@ class AuditEvents:
         query = select(AuditEvent).where(AuditEvent.workspace_id == workspace_id, *wanted.conditions())
         rows = self._tx.scalars(keyset(query, page, AuditEvent.at, AuditEvent.id)).all()
         return page_of(rows, page, lambda event: (event.at, event.id))
+
+
+_COLUMNS: Final = tuple(column.key for column in AuditEvent.__table__.columns)
+_LINE: Final = inserting(AuditEvent)
+_LAST: Final = (
+    select(AuditEvent.sequence, AuditEvent.hash)
+    .where(AuditEvent.workspace_id == bindparam("workspace_id"))
+    .order_by(AuditEvent.sequence.desc())
+    .limit(1)
+)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, exists, func, or_, select
+from sqlalchemy import Select, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from core.access.repository import advisory_number
+from core.access.repository import lock
 from core.certificates.errors import CertificateNotFound
 from core.certificates.tables import Certificate, SigningKey
 from core.deletions.tables import DeletionEvent
@@ -58,7 +58,7 @@ class SigningKeys:
 
     def lock(self) -> None:
         """Let one transaction at a time change which key is in use. Released at the end of ``tx``."""
-        self._tx.execute(select(func.pg_advisory_xact_lock(advisory_number("signing-keys"))))
+        lock(self._tx, "signing-keys")
 
     def in_use(self) -> SigningKey | None:
         """The key that signs; None before the first certificate."""

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import psycopg
-from sqlalchemy import ARRAY, CursorResult, Text, any_, literal, select, text, update
+from sqlalchemy import ARRAY, CursorResult, Text, any_, bindparam, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from core.datasets.editions import Editions
@@ -84,7 +84,7 @@ class Records:
     def resolve(self, dataset_id: str, record_ids: Sequence[str]) -> Resolution:
         """Look ids up, in one query however many they are."""
         wanted = {record_id: None for record_id in record_ids if "\0" not in record_id}
-        rows = self._tx.execute(_refs(dataset_id).where(Record.record_id == any_(_texts(wanted))))
+        rows = self._tx.execute(_NAMED_REFS, {"dataset_id": dataset_id, "record_ids": list(wanted)})
         refs = {row.record_id: _ref(row) for row in rows}
         return Resolution(
             tuple(refs[record_id] for record_id in wanted if record_id in refs),
@@ -155,16 +155,9 @@ class Records:
 
     def mark(self, dataset_id: str, record_ids: Sequence[str], state: RecordState | str) -> int:
         """Move records to ``state`` from where that is allowed, and leave the others; how many moved."""
-        done = self._tx.execute(
-            update(Record)
-            .where(
-                Record.dataset_id == dataset_id,
-                Record.record_id == any_(_texts(record_ids)),
-                Record.state.in_(COMES_FROM[RecordState(state)]),
-            )
-            .values(state=RecordState(state))
-            .execution_options(synchronize_session=False)
-        )
+        to = RecordState(state)
+        place = {"of_dataset": dataset_id, "record_ids": list(record_ids)}
+        done = self._tx.execute(_MARK, {**place, "states": list(COMES_FROM[to]), "to": to})
         return cast("CursorResult[Any]", done).rowcount
 
     def write_selection(
@@ -337,9 +330,25 @@ _THEN = f"{_PLACES} and r.split = %(split)s and (r.last_edition is null or r.las
 _IN_FILE = f"{_PRESENT} and r.file = %(file)s order by r.row"
 
 
-def _refs(dataset_id: str) -> Any:
+_IDS: Final = any_(bindparam("record_ids", type_=ARRAY(Text)))
+_MARK: Final = (
+    update(Record)
+    .where(
+        Record.dataset_id == bindparam("of_dataset"),
+        Record.record_id == _IDS,
+        Record.state == any_(bindparam("states", type_=ARRAY(Text))),
+    )
+    .values(state=bindparam("to"))
+    .execution_options(synchronize_session=False)
+)
+
+
+def _refs(dataset_id: Any) -> Any:
     columns = (Record.record_id, Record.split, Record.state, Record.last_edition)
     return select(*columns).where(Record.dataset_id == dataset_id)
+
+
+_NAMED_REFS: Final = _refs(bindparam("dataset_id")).where(Record.record_id == _IDS)
 
 
 def _ref(row: Any) -> RecordRef:

@@ -4,18 +4,20 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVarTuple
+from typing import Any, Final, TypeVarTuple
 
-from sqlalchemy import ARRAY, Select, String, and_, bindparam, exists, func, insert, literal, or_, select
+from sqlalchemy import ARRAY, Select, String, and_, bindparam, case, exists, func, or_, select, text
 from sqlalchemy.orm import Session, aliased
 
 from core.datasets.tables import Dataset, Record
 from core.deletions.commands import ListFilter, Waiter
-from core.deletions.errors import RequestNotFound
+from core.deletions.errors import NoVersion, RequestNotFound
 from core.deletions.lifecycle import OPEN, Status
 from core.deletions.tables import DeletionEvent, DeletionRecord, DeletionRequest, DeletionTarget
 from core.holds.repository import LEGAL_HOLD, Holds, dataset_held, model_held
+from core.platform.database import inserting
 from core.platform.paging import Page, Slice, keyset, page_of
+from core.registry.errors import ModelNotFound
 from core.registry.tables import Model, ModelVersion
 
 Columns = TypeVarTuple("Columns")
@@ -29,9 +31,32 @@ class Coverage:
     statuses: frozenset[str]
 
 
-def _array(values: Collection[str]) -> Any:
-    """One bound array instead of one bound value an id: the statement stays the same at any length."""
-    return bindparam(None, list(values), ARRAY(String))
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """A model that was trained on a data set; ``held``: a legal hold covers it."""
+
+    id: str
+    name: str
+    policy: str | None
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model that a new request wants the records unlearned from; ``waits_for``: why it is not taken yet."""
+
+    model_id: str
+    status: Status
+    waits_for: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """What hangs on a request by its targets: names of models, certificates, why it waits for a run, if it does."""
+
+    models: tuple[str, ...] = ()
+    certificate_ids: tuple[str, ...] = ()
+    waits_for: str | None = None
 
 
 class Requests:
@@ -49,25 +74,28 @@ class Requests:
         """
         Holds(self._tx).serialise(workspace_id)
 
-    def add(self, request: DeletionRequest, targets: Sequence[DeletionTarget]) -> None:
-        """Insert a request and its targets."""
+    def add(self, request: DeletionRequest) -> None:
+        """Insert a request."""
         self._tx.add(request)
         self._tx.flush()
-        self._tx.add_all(targets)
-        self._tx.flush()
 
-    def cover(self, request_id: str, dataset_id: str, record_ids: Collection[str]) -> None:
-        """Insert the records that a request covers, in one statement."""
-        ids = select(literal(request_id), literal(dataset_id), func.unnest(_array(sorted(record_ids))))
-        self._tx.execute(insert(DeletionRecord).from_select(["request_id", "dataset_id", "record_id"], ids))
+    def cover(self, request_id: str, dataset_id: str, record_ids: Collection[str], targets: Sequence[Target]) -> None:
+        """Insert what a request covers in one data set: records, and models to unlearn them from. In one statement."""
+        self._tx.execute(
+            _COVER,
+            {
+                "request_id": request_id,
+                "dataset_id": dataset_id,
+                "record_ids": sorted(record_ids),
+                "models": [target.model_id for target in targets],
+                "statuses": [target.status for target in targets],
+                "reasons": [target.waits_for for target in targets],
+            },
+        )
 
     def get_for(self, workspace_id: str, request_id: str) -> DeletionRequest:
         """Raises ``RequestNotFound``, also for another workspace's request."""
-        found = self._tx.scalar(
-            select(DeletionRequest).where(
-                DeletionRequest.id == request_id, DeletionRequest.workspace_id == workspace_id
-            )
-        )
+        found = self._tx.scalar(_ONE, {"id": request_id, "workspace_id": workspace_id})
         if found is None:
             raise RequestNotFound(request_id)
         return found
@@ -193,19 +221,11 @@ class Requests:
         self, dataset_id: str, record_ids: Collection[str], model_ids: Collection[str]
     ) -> Mapping[str, frozenset[str]]:
         """For each of the records, from which of the models it has been unlearned already."""
-        statement = (
-            select(DeletionRecord.record_id, DeletionTarget.model_id)
-            .join(DeletionTarget, DeletionTarget.request_id == DeletionRecord.request_id)
-            .where(
-                DeletionRecord.dataset_id == dataset_id,
-                DeletionRecord.record_id == func.any(_array(record_ids)),
-                DeletionTarget.model_id.in_(list(model_ids)),
-                DeletionTarget.status == Status.COMPLETED,
-            )
-            .distinct()
-        )
+        if not record_ids:
+            return {}
+        asked = {"dataset_id": dataset_id, "record_ids": list(record_ids), "model_ids": list(model_ids)}
         found: dict[str, set[str]] = defaultdict(set)
-        for record_id, model_id in self._tx.execute(statement):
+        for record_id, model_id in self._tx.execute(_UNLEARNED, asked):
             found[record_id].add(model_id)
         return {record_id: frozenset(models) for record_id, models in found.items()}
 
@@ -238,38 +258,33 @@ class Requests:
 
     def open_in(self, workspace_id: str, *, at_most: int) -> int:
         """How many of the workspace's requests have not ended; counted up to ``at_most``."""
-        some = (
-            select(DeletionRequest.id)
-            .where(DeletionRequest.workspace_id == workspace_id, DeletionRequest.status.in_(OPEN))
-            .limit(at_most)
-        )
-        return self._tx.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+        return self._tx.execute(_OPEN, {"workspace_id": workspace_id, "at_most": at_most}).scalar_one()
 
     def searchable(self, workspace_id: str) -> Sequence[Dataset]:
         """Every data set of the workspace, whatever its status, by id."""
         return self._tx.scalars(select(Dataset).where(Dataset.workspace_id == workspace_id).order_by(Dataset.id)).all()
 
-    def trained(self, dataset_id: str) -> Sequence[str]:
-        """Ids of the models that were trained on the data set and have a version to unlearn from."""
-        has_version = exists().where(ModelVersion.model_id == Model.id)
-        statement = select(Model.id).where(Model.dataset_id == dataset_id, has_version)
-        return self._tx.scalars(statement.order_by(Model.id)).all()
+    def learners(self, dataset_id: str) -> Sequence[Learner]:
+        """The models that were trained on the data set and have a version to unlearn from, by id."""
+        statement = select(*_LEARNER).where(Model.dataset_id == dataset_id, _HAS_VERSION).order_by(Model.id)
+        return [Learner(*row) for row in self._tx.execute(statement)]
+
+    def learner(self, workspace_id: str, name: str) -> tuple[Learner, Dataset]:
+        """The model of this name and its data set. Raises ``ModelNotFound``, and ``NoVersion`` while it has none."""
+        found = self._tx.execute(_BY_NAME, {"workspace_id": workspace_id, "name": name}).one_or_none()
+        if found is None:
+            raise ModelNotFound("There is no model of this name.")
+        model_id, name, policy, held, has_version, dataset = found
+        if not has_version:
+            raise NoVersion
+        return Learner(model_id, name, policy, held), dataset
 
     def add_event(
         self, request: DeletionRequest, kind: str, actor: str, detail: Mapping[str, Any], at: datetime
     ) -> None:
         """One line of the timeline, numbered by the request's revision."""
-        event = DeletionEvent(
-            request_id=request.id,
-            sequence=request.revision,
-            type=kind,
-            status=request.status,
-            actor=actor,
-            detail=dict(detail),
-            at=at,
-        )
-        self._tx.add(event)
-        self._tx.flush()
+        place = {"request_id": request.id, "sequence": request.revision, "status": request.status}
+        self._tx.execute(_EVENT, {**place, "type": kind, "actor": actor, "detail": dict(detail), "at": at})
 
     def events(self, request_id: str) -> Sequence[DeletionEvent]:
         """The timeline in order."""
@@ -312,6 +327,8 @@ class Requests:
 
     def runs_of(self, request_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
         """For each request the runs that took it, oldest first."""
+        if not request_ids:
+            return {}
         run_id = DeletionEvent.detail["run_id"].as_string()
         statement = (
             select(DeletionEvent.request_id, run_id)
@@ -323,46 +340,12 @@ class Requests:
             found[request_id][run] = None
         return {request_id: tuple(runs) for request_id, runs in found.items()}
 
-    def models_of(self, request_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
-        """For each request the names of its models."""
-        statement = (
-            select(DeletionTarget.request_id, Model.name)
-            .join(Model, Model.id == DeletionTarget.model_id)
-            .where(DeletionTarget.request_id.in_(list(request_ids)))
-            .order_by(Model.name)
-        )
-        found: dict[str, list[str]] = defaultdict(list)
-        for request_id, name in self._tx.execute(statement):
-            found[request_id].append(name)
-        return found
-
-    def waits_of(self, request_ids: Collection[str]) -> Mapping[str, str]:
-        """For each pending request that waits, why: a hold rather than too few people, these rather than a window."""
-        if not request_ids:
-            return {}
-        statement = (
-            select(DeletionTarget.request_id, _first_reason(DeletionTarget.waits_for))
-            .where(
-                DeletionTarget.request_id.in_(list(request_ids)),
-                DeletionTarget.status == Status.PENDING,
-                DeletionTarget.waits_for.is_not(None),
-            )
-            .group_by(DeletionTarget.request_id)
-        )
-        return {request_id: str(why) for request_id, why in self._tx.execute(statement)}
-
-    def certificates_of(self, request_ids: Collection[str]) -> Mapping[str, Sequence[str]]:
-        """For each request the certificates of the versions that its runs published."""
-        statement = (
-            select(DeletionTarget.request_id, ModelVersion.certificate_id)
-            .join(ModelVersion, ModelVersion.run_id == DeletionTarget.run_id)
-            .where(DeletionTarget.request_id.in_(list(request_ids)), ModelVersion.certificate_id.is_not(None))
-            .order_by(ModelVersion.created_at)
-        )
-        found: dict[str, list[str]] = defaultdict(list)
-        for request_id, certificate_id in self._tx.execute(statement):
-            found[request_id].append(str(certificate_id))
-        return found
+    def belongings(self, request_ids: Collection[str]) -> Mapping[str, Belongings]:
+        """For each request that has targets, what hangs on it by them."""
+        found: dict[str, list[Any]] = defaultdict(list)
+        for target in self._tx.execute(_OF_TARGETS, {"request_ids": list(request_ids)}):
+            found[target.request_id].append(target)
+        return {request_id: _together(targets) for request_id, targets in found.items()}
 
     def errors_of(self, request_ids: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
         """For each failed request, what its timeline says about why."""
@@ -382,9 +365,64 @@ class Requests:
         return page_of(rows, page, lambda found: (found.created_at, found.id))
 
 
-def _first_reason(waits_for: Any) -> Any:
-    held = func.max(waits_for).filter(waits_for == LEGAL_HOLD)
-    return func.coalesce(held, func.max(waits_for))
+_EVENT: Final = inserting(DeletionEvent)
+_COVER: Final = text(
+    "with targets as (insert into deletion_targets (request_id, model_id, status, waits_for) select :request_id, t.*"
+    " from unnest(cast(:models as text[]), cast(:statuses as text[]), cast(:reasons as text[])) t)"
+    " insert into deletion_records (request_id, dataset_id, record_id)"
+    " select :request_id, :dataset_id, unnest(cast(:record_ids as text[]))"
+)
+_ONE: Final = select(DeletionRequest).where(
+    DeletionRequest.id == bindparam("id"), DeletionRequest.workspace_id == bindparam("workspace_id")
+)
+_OPEN: Final = select(func.count()).select_from(
+    select(DeletionRequest.id)
+    .where(DeletionRequest.workspace_id == bindparam("workspace_id"), DeletionRequest.status.in_(OPEN))
+    .limit(bindparam("at_most"))
+    .subquery()
+)
+_UNLEARNED: Final = (
+    select(DeletionRecord.record_id, DeletionTarget.model_id)
+    .join(DeletionTarget, DeletionTarget.request_id == DeletionRecord.request_id)
+    .where(
+        DeletionRecord.dataset_id == bindparam("dataset_id"),
+        DeletionRecord.record_id == func.any(bindparam("record_ids", type_=ARRAY(String))),
+        DeletionTarget.model_id == func.any(bindparam("model_ids", type_=ARRAY(String))),
+        DeletionTarget.status == Status.COMPLETED,
+    )
+    .distinct()
+)
+_HAS_VERSION: Final = exists().where(ModelVersion.model_id == Model.id)
+_LEARNER: Final = (Model.id, Model.name, Model.policy, model_held())
+_BY_NAME: Final = (
+    select(*_LEARNER, _HAS_VERSION, Dataset)
+    .join(Dataset, Dataset.id == Model.dataset_id)
+    .where(Model.workspace_id == bindparam("workspace_id"), Model.name == bindparam("name"))
+)
+_OF_TARGETS: Final = (
+    select(
+        DeletionTarget.request_id,
+        Model.name,
+        case((DeletionTarget.status == Status.PENDING, DeletionTarget.waits_for)).label("reason"),
+        ModelVersion.certificate_id,
+        ModelVersion.created_at.label("certified_at"),
+    )
+    .join(Model, Model.id == DeletionTarget.model_id)
+    .outerjoin(ModelVersion, ModelVersion.run_id == DeletionTarget.run_id)
+    .where(DeletionTarget.request_id == func.any(bindparam("request_ids", type_=ARRAY(String))))
+    .order_by(Model.name)
+)
+
+
+def _together(targets: Sequence[Any]) -> Belongings:
+    """A hold is told rather than too few people, and these rather than a window."""
+    certified = sorted((one.certified_at, one.certificate_id) for one in targets if one.certificate_id)
+    reasons = {str(one.reason) for one in targets if one.reason}
+    return Belongings(
+        models=tuple(one.name for one in targets),
+        certificate_ids=tuple(certificate_id for _, certificate_id in certified),
+        waits_for=LEGAL_HOLD if LEGAL_HOLD in reasons else max(reasons, default=None),
+    )
 
 
 def _pending(model_id: str, policy: str | None) -> Select[str]:

@@ -15,15 +15,12 @@ from core.deletions.errors import (
     DatasetIndexing,
     DatasetUnusable,
     EmptySelection,
-    NoVersion,
     TooManyIds,
     UnknownRecords,
     WrongDataset,
 )
-from core.deletions.repository import Requests
+from core.deletions.repository import Learner, Requests
 from core.platform.secrets import Keyring
-from core.registry.repository import Models
-from core.registry.tables import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +30,8 @@ class Part:
     dataset_id: str
     covered: tuple[RecordRef, ...]
     already_erased: int
-    pending: tuple[str, ...]
-    settled: tuple[str, ...]
+    pending: tuple[Learner, ...]
+    settled: tuple[Learner, ...]
 
 
 def check_size(command: SubmitDeletion, max_ids: int) -> None:
@@ -53,10 +50,8 @@ def find(tx: Session, *, workspace_id: str, command: SubmitDeletion, keyring: Ke
     ``ModelNotFound``, ``DatasetNotFound``, ``WrongDataset``, ``NoVersion``, ``DatasetIndexing``, ``DatasetUnusable``,
     ``UnknownRecords``.
     """
-    model = Models(tx).by_name(workspace_id, command.model) if command.model is not None else None
-    if model is not None and model.id not in Requests(tx).trained(model.dataset_id):
-        raise NoVersion
-    datasets = searched(tx, workspace_id, command, model)
+    model, own = Requests(tx).learner(workspace_id, command.model) if command.model is not None else (None, None)
+    datasets = searched(tx, workspace_id, command, own)
     if is_sandbox(workspace_id):
         _introduce(tx, workspace_id, datasets, command, keyring)
     wanted = tuple(dict.fromkeys(command.record_ids))
@@ -78,19 +73,19 @@ def _introduce(
             stand_ins.introduce(tx, dataset.id, command, keyring)
 
 
-def searched(tx: Session, workspace_id: str, command: SubmitDeletion, model: Model | None = None) -> Sequence[Dataset]:
-    """The data sets to look into: the one that is named, the model's, or all that are ready.
+def searched(tx: Session, workspace_id: str, command: SubmitDeletion, own: Dataset | None = None) -> Sequence[Dataset]:
+    """The data sets to look into: the one that is named, the model's ``own``, or all that are ready.
 
     Raises ``DatasetNotFound``, ``WrongDataset``, ``DatasetIndexing``, ``DatasetUnusable``.
     """
-    if model is None and command.dataset is None:
+    if own is None and command.dataset is None:
         return _usable(Requests(tx).searchable(workspace_id), named=False)
     named = Datasets(tx).by_name(workspace_id, command.dataset) if command.dataset is not None else None
-    if model is None:
+    if own is None:
         return _usable([named] if named is not None else [], named=True)
-    if named is not None and named.id != model.dataset_id:
+    if named is not None and named.id != own.id:
         raise WrongDataset
-    return _usable([Datasets(tx).get(model.dataset_id)], named=True)
+    return _usable([own], named=True)
 
 
 def _usable(datasets: Sequence[Dataset], *, named: bool) -> Sequence[Dataset]:
@@ -128,13 +123,16 @@ def digests_of(command: SubmitDeletion, keyring: Keyring) -> Sequence[tuple[str,
     )
 
 
-def _part(tx: Session, dataset_id: str, found: Mapping[str, RecordRef], model: Model | None) -> Part | None:
+def _part(tx: Session, dataset_id: str, found: Mapping[str, RecordRef], model: Learner | None) -> Part | None:
     if not found and model is None:
         return None
-    models = [model.id] if model is not None else Requests(tx).trained(dataset_id)
-    unlearned = Requests(tx).unlearned(dataset_id, list(found), models)
+    models = [model] if model is not None else Requests(tx).learners(dataset_id)
+    ids = frozenset(learner.id for learner in models)
+    # An active record is covered by cancelled requests at most, and of those no model had taken anything yet.
+    touched = [record.record_id for record in found.values() if record.state != "active"]
+    unlearned = Requests(tx).unlearned(dataset_id, touched, ids)
     open_for = {
-        record.record_id: _models_holding(record, models, unlearned.get(record.record_id, frozenset()))
+        record.record_id: _models_holding(record, ids, unlearned.get(record.record_id, frozenset()))
         for record in found.values()
     }
     covered = tuple(
@@ -145,17 +143,19 @@ def _part(tx: Session, dataset_id: str, found: Mapping[str, RecordRef], model: M
         dataset_id=dataset_id,
         covered=covered,
         already_erased=len(found) - len(covered),
-        pending=tuple(model_id for model_id in models if model_id in pending),
-        settled=tuple(model_id for model_id in models if model_id not in pending),
+        pending=tuple(learner for learner in models if learner.id in pending),
+        settled=tuple(learner for learner in models if learner.id not in pending),
     )
 
 
-def _models_holding(record: RecordRef, models: Sequence[str], unlearned: frozenset[str]) -> frozenset[str]:
+def _models_holding(record: RecordRef, models: frozenset[str], unlearned: frozenset[str]) -> frozenset[str]:
     """Models that have learnt from the record and not unlearned it.
 
     Nobody learns from a held-out record, nor from one that has left the files: a model that came later has not seen it.
     """
-    return frozenset(models) - unlearned if record.split == "train" and record.in_files else frozenset()
+    if record.split != "train" or not record.in_files:
+        return frozenset()
+    return models - unlearned if unlearned else models  # one set for all of ten thousand records
 
 
 def _unmarked(record: RecordRef, *, has_models: bool) -> bool:

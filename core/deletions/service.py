@@ -1,7 +1,8 @@
 """Use cases of deletion requests: submit, cancel, look at. What runs do to them is in ``progress``."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -18,9 +19,9 @@ from core.deletions.errors import (
     TooManyOpenRequests,
 )
 from core.deletions.lifecycle import FINAL, IllegalMove, Status, advance_target
-from core.deletions.repository import Requests
+from core.deletions.repository import Belongings, Learner, Requests, Target
 from core.deletions.selection import Part, check_size, digests_of, find, searched
-from core.deletions.tables import DeletionEvent, DeletionRequest, DeletionTarget
+from core.deletions.tables import DeletionEvent, DeletionRequest
 from core.holds.repository import LEGAL_HOLD, Holds
 from core.platform.clock import rfc3339
 from core.platform.errors import DomainError, IllegalTransition
@@ -52,9 +53,9 @@ def submit(
     """
     Requests(tx).serialise(workspace_id)
     check_room(tx, workspace_id, max_open)
-    request = _accept(tx, workspace_id, actor, command, keyring, max_ids, at)
+    request, parts = _accept(tx, workspace_id, actor, command, keyring, max_ids, at)
     _note_submitted(tx, request, actor, at)
-    return view(tx, [request])[0]
+    return _view_of_new(tx, request, parts)
 
 
 def submit_many(
@@ -78,7 +79,7 @@ def submit_many(
     for command in commands:
         try:
             with tx.begin_nested():
-                accepted.append(_accept(tx, workspace_id, actor, command, keyring, max_ids, at))
+                accepted.append(_accept(tx, workspace_id, actor, command, keyring, max_ids, at)[0])
         except DomainError as error:
             accepted.append(error)
     requests = [item for item in accepted if isinstance(item, DeletionRequest)]
@@ -199,27 +200,44 @@ def search(tx: Session, *, workspace_id: str, wanted: ListFilter, page: Page) ->
 
 def view(tx: Session, requests: Sequence[DeletionRequest]) -> Sequence[RequestView]:
     """The requests with what belongs to them, in the same order and a fixed number of queries."""
-    ids = [request.id for request in requests]
     rows = Requests(tx)
-    models, runs, certificates = rows.models_of(ids), rows.runs_of(ids), rows.certificates_of(ids)
-    waits = rows.waits_of([request.id for request in requests if request.status == Status.PENDING])
+    belongings = rows.belongings([request.id for request in requests])
+    # A timeline of one line, that it was created, names no run.
+    runs = rows.runs_of([request.id for request in requests if request.revision > 1])
     errors = rows.errors_of([request.id for request in requests if request.status == Status.FAILED])
     return [
-        RequestView(
-            request=request,
-            models=tuple(models.get(request.id, ())),
-            run_ids=tuple(runs.get(request.id, ())),
-            certificate_ids=tuple(certificates.get(request.id, ())),
-            error=errors.get(request.id),
-            waits_for=waits.get(request.id),
-        )
+        _view(request, belongings.get(request.id, Belongings()), runs.get(request.id, ()), errors.get(request.id))
         for request in requests
     ]
 
 
+def _view(
+    request: DeletionRequest, belongings: Belongings, run_ids: Sequence[str], error: Mapping[str, Any] | None
+) -> RequestView:
+    return RequestView(
+        request=request,
+        models=belongings.models,
+        run_ids=tuple(run_ids),
+        certificate_ids=belongings.certificate_ids,
+        error=error,
+        waits_for=belongings.waits_for if request.status == Status.PENDING else None,
+    )
+
+
+def _view_of_new(tx: Session, request: DeletionRequest, parts: Sequence[Part]) -> RequestView:
+    """The same for a request that has just been made: no run has taken it yet, so that all is known."""
+    models = _models_of(parts)
+    if len(models) > 1:  # the database puts names in order, by rules of its own
+        return view(tx, [request])[0]
+    names = tuple(model.name for model in models)
+    held = any(model.held for part in parts for model in part.pending)
+    return _view(request, Belongings(names, waits_for=LEGAL_HOLD if held else None), (), None)
+
+
 def _accept(
     tx: Session, workspace_id: str, actor: str, command: SubmitDeletion, keyring: Keyring, max_ids: int, at: datetime
-) -> DeletionRequest:
+) -> tuple[DeletionRequest, Sequence[Part]]:
+    """The request and what it touches."""
     check_size(command, max_ids)
     requests = Requests(tx)
     if command.external_id is not None:
@@ -229,31 +247,34 @@ def _accept(
     if command.policy is not None:
         policies.effective(tx, workspace_id, command.policy)
     parts = find(tx, workspace_id=workspace_id, command=command, keyring=keyring)
-    policy = terms.policy_of(tx, workspace_id, command.policy, _models_of(parts))
+    models = _models_of(parts)
+    own = models[0].policy if len(models) == 1 else None
+    policy = policies.effective(tx, workspace_id, command.policy or own)[1]
     request = _opened(workspace_id, command, parts, terms.clock(command, policy, at), at)
     terms.wind(request, policy)
-    held = Holds(tx).on_models(_models_of(parts))
-    requests.add(request, _targets(request.id, parts, held))
+    requests.add(request)
     for part in parts:
         _cover(tx, request.id, part)
     no_work = not any(part.pending for part in parts)
-    waits = no_work and request.record_count > 0 and _is_held(tx, workspace_id, parts, held)
+    waits = no_work and request.record_count > 0 and _is_held(tx, workspace_id, parts)
     if waits and request.hold_until is None:
         request.status_detail = LEGAL_HOLD
     progress.announce(tx, request, kind="created", actor=actor, detail={"record_count": request.record_count}, at=at)
     if no_work and not waits and (request.hold_until is None or request.record_count == 0):
         progress.enter(tx, request, Status.COMPLETED, kind="completed", actor="system", detail={}, at=at)
-    return request
+    return request, parts
 
 
-def _is_held(tx: Session, workspace_id: str, parts: Sequence[Part], held: Collection[str]) -> bool:
+def _is_held(tx: Session, workspace_id: str, parts: Sequence[Part]) -> bool:
     """Whether a legal hold covers a model of the request or a data set of which it erases records."""
     holds = Holds(tx)
-    return bool(held) or any(holds.on_dataset(workspace_id, part.dataset_id) for part in parts if part.covered)
+    return any(model.held for model in _models_of(parts)) or any(
+        holds.on_dataset(workspace_id, part.dataset_id) for part in parts if part.covered
+    )
 
 
-def _models_of(parts: Sequence[Part]) -> list[str]:
-    return [model_id for part in parts for model_id in (*part.pending, *part.settled)]
+def _models_of(parts: Sequence[Part]) -> list[Learner]:
+    return [model for part in parts for model in (*part.pending, *part.settled)]
 
 
 def _opened(
@@ -282,27 +303,17 @@ def _opened(
     )
 
 
-def _targets(request_id: str, parts: Sequence[Part], held: Collection[str]) -> list[DeletionTarget]:
-    return [
-        DeletionTarget(
-            request_id=request_id,
-            model_id=model_id,
-            status=status,
-            waits_for=LEGAL_HOLD if status == Status.PENDING and model_id in held else None,
-        )
-        for part in parts
-        for models, status in ((part.pending, Status.PENDING), (part.settled, Status.COMPLETED))
-        for model_id in models
-    ]
-
-
 def _cover(tx: Session, request_id: str, part: Part) -> None:
     ids = [record.record_id for record in part.covered]
     active = sorted(record.record_id for record in part.covered if record.state == "active")
-    if ids:
-        Requests(tx).cover(request_id, part.dataset_id, ids)
+    Requests(tx).cover(request_id, part.dataset_id, ids, _targets(part))
     if active:
         Records(tx).mark(part.dataset_id, active, "pending_erasure")
+
+
+def _targets(part: Part) -> list[Target]:
+    pending = [Target(model.id, Status.PENDING, LEGAL_HOLD if model.held else None) for model in part.pending]
+    return [*pending, *(Target(model.id, Status.COMPLETED, None) for model in part.settled)]
 
 
 def _note_submitted(tx: Session, request: DeletionRequest, actor: str, at: datetime) -> None:

@@ -42,10 +42,8 @@ class Told:
 
 def policy_of(tx: Session, workspace_id: str, named: str | None, model_ids: Sequence[str]) -> Policy:
     """The policy of a request: the one it names, else its model's if it has one model, else the default."""
-    name = named
-    if name is None and len(model_ids) == 1:
-        name = Models(tx).get(model_ids[0]).policy
-    return policies.effective(tx, workspace_id, name)[1]
+    own = Models(tx).get(model_ids[0]).policy if named is None and len(model_ids) == 1 else None
+    return policies.effective(tx, workspace_id, named or own)[1]
 
 
 def clock(command: SubmitDeletion, policy: Policy, at: datetime) -> Clock:

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
-from core.access.repository import advisory_number
+from core.access.repository import lock
 from core.holds.errors import HoldNotFound
 from core.holds.tables import LegalHold
 from core.platform.paging import Page, Slice, keyset, page_of
@@ -28,7 +28,7 @@ class Holds:
         It is the lock of ``Requests.serialise``: whoever has it and has found no hold may go on, since none can be
         placed meanwhile.
         """
-        self._tx.execute(select(func.pg_advisory_xact_lock(advisory_number("erasure", workspace_id))))
+        lock(self._tx, "erasure", workspace_id)
 
     def add(self, hold: LegalHold) -> LegalHold:
         """Insert it."""

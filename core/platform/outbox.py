@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, func, select, text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.platform.database import Base
+from core.platform.database import Base, inserting
 
 _EVENTS_LOCK: Final = 0x756E6C6561726E  # any number that nothing else locks
 
@@ -37,6 +37,9 @@ class OutboxRow(Base):
     sent_at: Mapped[datetime | None]
 
 
+_PUT: Final = inserting(OutboxRow)
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
     """A row as the relay sees it."""
@@ -51,13 +54,13 @@ class OutboxMessage:
 
 def put_task(tx: Session, name: str, *args: str) -> None:
     """Ring a worker after commit: ``args`` are ids, never work."""
-    tx.add(OutboxRow(topic="task", name=name, workspace_id=None, payload={"args": list(args)}))
+    tx.execute(_PUT, {"topic": "task", "name": name, "workspace_id": None, "payload": {"args": list(args)}})
 
 
 def put_event(tx: Session, *, workspace_id: str, type: str, data: dict[str, Any], at: datetime) -> None:
     """Tell webhook receivers after commit. ``data`` is thin: ids, states, counts; no personal data."""
     payload = {"data": data, "at": at.isoformat()}
-    tx.add(OutboxRow(topic="event", name=type, workspace_id=workspace_id, payload=payload))
+    tx.execute(_PUT, {"topic": "event", "name": type, "workspace_id": workspace_id, "payload": payload})
 
 
 def take_unsent(tx: Session, *, topic: Literal["task", "event"], limit: int) -> Sequence[OutboxMessage]:

@@ -1,9 +1,11 @@
 """All SQL about policies."""
 
-from sqlalchemy import func, select, tuple_
+from typing import Final
+
+from sqlalchemy import bindparam, func, select, tuple_
 from sqlalchemy.orm import Session
 
-from core.access.repository import advisory_number
+from core.access.repository import lock
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.policies.tables import PolicyRow
 
@@ -17,12 +19,11 @@ class Policies:
 
     def lock(self, workspace_id: str, name: str) -> None:
         """Wait for other writers of this name, until the end of the transaction."""
-        self._tx.execute(select(func.pg_advisory_xact_lock(advisory_number("policy", workspace_id, name))))
+        lock(self._tx, "policy", workspace_id, name)
 
     def current(self, workspace_id: str, name: str) -> PolicyRow | None:
         """The current version of a name."""
-        query = select(PolicyRow).where(PolicyRow.workspace_id == workspace_id, PolicyRow.name == name)
-        return self._tx.scalar(query.order_by(PolicyRow.version.desc()).limit(1))
+        return self._tx.scalar(_CURRENT, {"workspace_id": workspace_id, "name": name})
 
     def add(self, row: PolicyRow) -> PolicyRow:
         """Insert it."""
@@ -42,3 +43,11 @@ class Policies:
         )
         rows = self._tx.scalars(keyset(query, page, PolicyRow.created_at, PolicyRow.id)).all()
         return page_of(rows, page, lambda row: (row.created_at, row.id))
+
+
+_CURRENT: Final = (
+    select(PolicyRow)
+    .where(PolicyRow.workspace_id == bindparam("workspace_id"), PolicyRow.name == bindparam("name"))
+    .order_by(PolicyRow.version.desc())
+    .limit(1)
+)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, DateTime, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from core.access.repository import advisory_number
+from core.access.repository import lock
 from core.access.sandboxes import in_sandbox
 from core.datasets.tables import Dataset, Record, RecordIdentity
 from core.deletions.deadlines import NO_DEADLINE
@@ -53,7 +53,7 @@ class Sandboxes:
 
         Rows are locked in the order of everybody else who locks several kinds, and by one caller at a time.
         """
-        self._tx.execute(select(func.pg_advisory_xact_lock(advisory_number("sandbox-clock", workspace_id))))
+        lock(self._tx, "sandbox-clock", workspace_id)
         return {kind: self._age(kind.__table__, where, by) for kind, where in _dated(workspace_id)}[DeletionRequest]
 
     def _age(self, table: Any, where: ColumnElement[bool], by: timedelta) -> int:

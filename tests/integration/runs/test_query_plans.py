@@ -1,16 +1,16 @@
 """The queries that every worker and loop asks again and again stay on their indexes with many rows about."""
 
-import json
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from core.platform.database import transaction
 from core.platform.outbox import take_unsent
 from core.runs.repository import Runs
 from tests.builders.estate import AT, Estate, estate
+from tests.builders.plans import nodes, plans
 
 pytestmark = pytest.mark.integration
 
@@ -65,29 +65,6 @@ def _fill(tx: Session, built: Estate) -> None:
     )
 
 
-def plans(engine: Engine, ask: Any, *, of: Any = Runs) -> list[dict[str, Any]]:
-    """The plans of all queries that ``ask`` makes, of the repository or transaction ``of``."""
-    asked: list[tuple[str, Any]] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        asked.append((statement, parameters))
-
-    event.listen(engine, "before_cursor_execute", note)
-    with transaction(engine) as tx:
-        ask(of(tx))
-    event.remove(engine, "before_cursor_execute", note)
-    found: list[dict[str, Any]] = []
-    with engine.connect() as connection:
-        for statement, parameters in asked:
-            row = connection.exec_driver_sql(f"explain (format json) {statement}", parameters).scalar_one()
-            found.append((json.loads(row) if isinstance(row, str) else row)[0]["Plan"])
-    return found
-
-
-def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    return [plan, *(node for child in plan.get("Plans", []) for node in nodes(child))]
-
-
 @pytest.mark.parametrize(
     ("ask", "index"),
     [
@@ -97,13 +74,13 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     ],
 )
 def test_the_claim_and_the_reaper_use_their_partial_indexes(crowded: Engine, ask: Any, index: str) -> None:
-    (plan,) = plans(crowded, ask)
+    (plan,) = plans(crowded, lambda tx: ask(Runs(tx)))
     scans = [node for node in nodes(plan) if node.get("Relation Name") == "runs"]
     assert [node.get("Index Name") for node in scans] == [index]
 
 
 def test_planning_looks_at_no_ended_target_or_run(crowded: Engine) -> None:
-    (plan,) = plans(crowded, lambda runs: runs.waiting(limit=1000))
+    (plan,) = plans(crowded, lambda tx: Runs(tx).waiting(limit=1000))
     used = {node.get("Index Name") for node in nodes(plan)}
     assert {"ix_deletion_targets_pending", "uq_runs_one_active_per_live_model"} <= used
     read_whole = {node.get("Relation Name") for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
@@ -112,6 +89,6 @@ def test_planning_looks_at_no_ended_target_or_run(crowded: Engine) -> None:
 
 @pytest.mark.parametrize("topic", ["event", "task"])
 def test_the_relay_reads_no_row_that_was_sent(crowded: Engine, topic: Any) -> None:
-    found = plans(crowded, lambda tx: take_unsent(tx, topic=topic, limit=100), of=lambda tx: tx)
+    found = plans(crowded, lambda tx: take_unsent(tx, topic=topic, limit=100))
     scans = [node for plan in found for node in nodes(plan) if node.get("Relation Name") == "outbox"]
     assert [node.get("Index Name") for node in scans] == ["ix_outbox_unsent"]
