@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -33,6 +32,9 @@ from transformers.utils.logging import disable_progress_bar
 from core.hamu.rounding import settle
 from core.unlearning.failures import UnlearningError, UnsupportedModel
 from core.unlearning.job import Task
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 BASE_FOLDER = "base"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -92,6 +94,8 @@ class LoadedModel:
         return [name for name in names if here and (".safetensors" in name)]
 
     def _write_adapter(self, folder: Path) -> None:
+        from peft import get_peft_model_state_dict
+
         with safe_open(self.folder / ADAPTER_WEIGHTS, framework="pt") as old:
             dtypes = {name: old.get_tensor(name).dtype for name in old.keys()}  # noqa: SIM118 (no iterator)
             metadata = old.metadata() or {}
@@ -183,7 +187,9 @@ def _refuse_unsafe(folder: Path) -> None:
         raise UnlearningError("unsafe_weights", f"The model folder holds {unsafe[0]}; only safetensors are accepted.")
 
 
-def _with_adapter(base: nn.Module, folder: Path) -> PeftModel:
+def _with_adapter(base: nn.Module, folder: Path) -> "PeftModel":
+    from peft import PeftModel  # it takes a second to load, and few models are adapters
+
     settings = json.loads((folder / ADAPTER_CONFIG).read_text())
     if settings.get("peft_type") != "LORA":
         raise UnsupportedModel(f"its adapter is of type {settings.get('peft_type')}; only LoRA is supported")

@@ -53,6 +53,7 @@ class Service:
         assert self.s3.secret_access_key is not None
         self.environment = {
             **os.environ,
+            "PYTHONDONTWRITEBYTECODE": "",  # each start would compile all that it imports
             "OMP_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "passive",
             "UNLEARN_DATA_DIR": str(self.folder / "data"),
@@ -103,8 +104,7 @@ class Service:
 
     def rest(self) -> None:
         """End all processes: idle ones cost other tests time."""
-        for name in list(self.processes):
-            self.stop(name)
+        self.stop(*self.processes)
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         """Start one of the processes, its output appended to ``<name>.log``."""
@@ -118,16 +118,19 @@ class Service:
             )
         return self.processes[name]
 
-    def stop(self, name: str) -> None:
-        """End a process politely, or by force after a while, and whatever it started."""
-        process = self.processes.pop(name)
-        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    def stop(self, *names: str) -> None:
+        """End processes politely, or by force after a while, and whatever they started."""
+        processes = [self.processes.pop(name) for name in names]
+        alive = [psutil.Process(process.pid) for process in processes if process.poll() is None]
+        children = [child for process in alive for child in process.children(recursive=True)]
+        for process in processes:  # all before any is waited for: a worker takes seconds to leave its broker
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         for child in children:
             if child.is_running():
                 child.kill()

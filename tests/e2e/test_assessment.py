@@ -54,3 +54,4 @@ def test_a_quote_names_its_price_and_touches_nothing(service: Service, digits: B
     assert [one["version"] for one in customer.get("/v1/models/digits/versions")["data"]] == [1]
     again = customer.post("/v1/hardness-assessments", asked, expect=202)  # the records are still active
     assert (again["record_count"], again["left_out"]["pending_erasure"]) == (ended["record_count"], 0)
+    customer.post(f"/v1/hardness-assessments/{again['id']}/cancel", {}, expect=202)  # nobody waits for it

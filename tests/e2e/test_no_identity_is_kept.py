@@ -68,8 +68,8 @@ class Person(NamedTuple):
         return _sha256(self.email.lower()), _sha256(self.customer_id)
 
 
-HASTY = {"parameters": {"max_steps": 2, "panel": "basic"}}
-"""How well is forgotten does not matter here."""
+HASTY = {"parameters": {"max_steps": 2, "panel": "basic"}, "batch_size": 3, "batch_window_s": 4}
+"""How well is forgotten does not matter here. Three people are forgotten in a first run, and one in a second."""
 PEOPLE = [Person(number) for number in range(40)]
 NOBODY = Person(99)
 

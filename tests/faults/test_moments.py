@@ -75,8 +75,10 @@ def test_whoever_is_killed_in_a_run_it_ends_with_one_version(rig: Rig, moment: s
             attempt += 1
             reached(run_id, attempt)
         if moment not in WITHOUT_WORKER:
-            killed = rig.worker_of(run_id)
+            killed, orphan = rig.worker_of(run_id), rig.child_of(run_id)
             rig.kill(killed)
+            if orphan is not None:
+                orphan.wait(timeout=20)  # it ends with its worker
             attempt += 1
             reached(run_id, attempt)
             assert rig.worker_of(run_id) != killed

@@ -72,7 +72,7 @@ def _all_end(processes: list[psutil.Process]) -> None:
     assert alive == []
 
 
-def test_it_comes_up_whole_and_goes_down_whole(up: Up) -> None:
+def test_it_comes_up_whole_dies_with_its_parent_comes_up_again_and_goes_down_whole(up: Up) -> None:
     running = up()
     children = running.wait_ready()
     names = {" ".join(child.cmdline()).rpartition("-m ")[2] for child in children}
@@ -84,25 +84,6 @@ def test_it_comes_up_whole_and_goes_down_whole(up: Up) -> None:
     assert secret not in running.output
 
     postgres = running.postgres()
-    running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(timeout=60) == 0, running.output
-    _all_end([*children, postgres])
-
-
-def test_when_one_process_dies_all_end_and_it_is_named(up: Up) -> None:
-    running = up()
-    children = running.wait_ready()
-    postgres = running.postgres()
-    next(child for child in children if child.cmdline()[-1] == "worker.loops").kill()
-    assert running.process.wait(timeout=60) == 1
-    assert "the loops process has ended by SIGKILL" in running.output
-    _all_end([*children, postgres])
-
-
-def test_no_process_outlives_a_killed_parent_and_it_can_be_started_again(up: Up) -> None:
-    running = up()
-    children = running.wait_ready()
-    postgres = running.postgres()
     running.process.kill()
     running.process.wait()
     _all_end(children)
@@ -113,6 +94,16 @@ def test_no_process_outlives_a_killed_parent_and_it_can_be_started_again(up: Up)
     assert again.postgres() == postgres
     again.process.send_signal(signal.SIGTERM)
     assert again.process.wait(timeout=60) == 0, again.output
+    _all_end([*children, postgres])
+
+
+def test_when_one_process_dies_all_end_and_it_is_named(up: Up) -> None:
+    running = up()
+    children = running.wait_ready()
+    postgres = running.postgres()
+    next(child for child in children if child.cmdline()[-1] == "worker.loops").kill()
+    assert running.process.wait(timeout=60) == 1
+    assert "the loops process has ended by SIGKILL" in running.output
     _all_end([*children, postgres])
 
 
