@@ -17,16 +17,17 @@ import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
-from alembic import command
-from alembic.config import Config
 from pydantic import SecretStr
 
 from core.platform import self_signed
 from core.platform.database import open_engine
 from core.platform.settings import Settings
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _LONGEST_SOCKET_PATH: Final = 107  # sun_path of Linux, without its ending zero
 _START_LIMIT_S: Final = 60.0
@@ -100,6 +101,8 @@ def migrate(settings: Settings) -> None:
     Processes that start together wait for each other (advisory lock). Raises SQLAlchemy's errors when the database
     does not answer.
     """
+    from alembic import command  # few of the processes that resolve settings migrate as well
+
     engine = open_engine(_database_url(settings), pool_size=1)
     try:
         with engine.connect() as connection:
@@ -110,8 +113,10 @@ def migrate(settings: Settings) -> None:
         engine.dispose()
 
 
-def migrations_config() -> Config:
+def migrations_config() -> "Config":
     """Alembic's configuration for the migrations that came with this code, wherever it is installed."""
+    from alembic.config import Config
+
     spec = importlib.util.find_spec("migrations")
     if spec is None or not spec.submodule_search_locations:
         raise Misconfigured("the package 'migrations' is not installed; reinstall the service")

@@ -4,19 +4,24 @@ import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 import structlog
 from opentelemetry.trace import format_trace_id, get_current_span
-from sqlalchemy.exc import DBAPIError
 from structlog.typing import ExcInfo
 
 from core.platform.settings import Settings
 
+if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy.exc import DBAPIError
+
 
 def traceback_of(exc_info: ExcInfo) -> str:
     """Where an error and those that led to it were raised, and what they say, unless they quote values of rows."""
+    import psycopg  # here, because processes without a database log too, and do without them
+    from sqlalchemy.exc import DBAPIError
+
     told = "".join(traceback.format_exception(exc_info[1]))
     led: BaseException | None = exc_info[1]
     while led is not None:
@@ -27,8 +32,10 @@ def traceback_of(exc_info: ExcInfo) -> str:
     return told.rstrip("\n")
 
 
-def _without_values(error: psycopg.Error | DBAPIError) -> str:
+def _without_values(error: "psycopg.Error | DBAPIError") -> str:
     """What the database calls the error, without its message: ``Key (subject_id)=(…) already exists.``"""
+    import psycopg
+
     cause = error if isinstance(error, psycopg.Error) else error.orig
     if not isinstance(cause, psycopg.Error):
         return type(cause).__name__
