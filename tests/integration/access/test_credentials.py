@@ -15,8 +15,8 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def site(database: Engine) -> Web:
-    return web(database)
+def site(emptied: Engine) -> Web:
+    return web(emptied)
 
 
 def _basic(user: str, password: str) -> dict[str, str]:
@@ -61,15 +61,15 @@ def test_everything_else_is_401_with_a_challenge(site: Web) -> None:
         assert answer.json()["code"] == "unauthenticated"
 
 
-def test_expired_and_revoked_keys_do_not_open(database: Engine) -> None:
+def test_expired_and_revoked_keys_do_not_open(emptied: Engine) -> None:
     clock = Clock()
-    site = web(database, clock)
-    new = new_key(database, expires_at=clock.now + timedelta(hours=1))
+    site = web(emptied, clock)
+    new = new_key(emptied, expires_at=clock.now + timedelta(hours=1))
     caller = site.with_key(new.secret)
     assert caller.get("/v1/whoami").status_code == 200
     assert caller.delete(f"/v1/api-keys/{new.key.id}").json()["revoked_at"] is not None
     assert caller.get("/v1/whoami").status_code == 401
-    late = new_key(database, expires_at=clock.now + timedelta(hours=1))
+    late = new_key(emptied, expires_at=clock.now + timedelta(hours=1))
     clock.now += timedelta(hours=1)
     assert site.with_key(late.secret).get("/v1/whoami").status_code == 401
 
@@ -137,14 +137,14 @@ def test_another_workspaces_key_is_a_404(site: Web) -> None:
     assert theirs.key.id not in ours.get("/v1/api-keys").text
 
 
-def test_use_is_noted_once_a_minute_and_never_waits(database: Engine) -> None:
+def test_use_is_noted_once_a_minute_and_never_waits(emptied: Engine) -> None:
     clock = Clock()
-    site = web(database, clock)
-    new = new_key(database)
+    site = web(emptied, clock)
+    new = new_key(emptied)
     caller = site.with_key(new.secret)
 
     def noted() -> object:
-        with database.connect() as connection:
+        with emptied.connect() as connection:
             return connection.execute(
                 text("select last_used_at from api_keys where id = :id"), {"id": new.key.id}
             ).scalar()
@@ -156,7 +156,7 @@ def test_use_is_noted_once_a_minute_and_never_waits(database: Engine) -> None:
     caller.get("/v1/whoami")
     assert noted() == first
     clock.now += timedelta(seconds=2)
-    with database.begin() as holder:
+    with emptied.begin() as holder:
         holder.execute(text("select 1 from api_keys where id = :id for update"), {"id": new.key.id})
         assert caller.get("/v1/whoami").status_code == 200  # does not wait for the row
         assert noted() == first
@@ -164,8 +164,8 @@ def test_use_is_noted_once_a_minute_and_never_waits(database: Engine) -> None:
     assert noted() == clock.now
 
 
-def test_workspace_names_are_unique_and_plain(database: Engine) -> None:
-    with transaction(database) as tx:
+def test_workspace_names_are_unique_and_plain(emptied: Engine) -> None:
+    with transaction(emptied) as tx:
         service.create_workspace(tx, name="acme", actor="cli", at=utc_now())
         with pytest.raises(service.WorkspaceExists):
             service.create_workspace(tx, name="acme", actor="cli", at=utc_now())

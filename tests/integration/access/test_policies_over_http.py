@@ -13,8 +13,8 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def caller(database: Engine) -> Web:
-    return web(database).customer()
+def caller(emptied: Engine) -> Web:
+    return web(emptied).customer()
 
 
 def test_the_default_is_built_in_and_can_be_replaced(caller: Web) -> None:
@@ -44,10 +44,10 @@ def test_a_policy_may_name_any_method(caller: Web, method: str) -> None:
     assert stored["parameters"]["method"] == method
 
 
-def test_what_applies_to_a_model(caller: Web, database: Engine) -> None:
+def test_what_applies_to_a_model(caller: Web, emptied: Engine) -> None:
     caller.put("/v1/policies/strict", {"retention_days": 1, "needs_review_on": []})
-    workspace_id = _workspace_id(database)
-    with transaction(database) as tx:
+    workspace_id = _workspace_id(emptied)
+    with transaction(emptied) as tx:
         assert service.effective(tx, workspace_id, None) == ("default", Policy())
         name, policy = service.effective(tx, workspace_id, "strict")
         assert (name, policy.retention_days, policy.needs_review_on) == ("strict", 1, ())
@@ -55,10 +55,10 @@ def test_what_applies_to_a_model(caller: Web, database: Engine) -> None:
             service.effective(tx, workspace_id, "lenient")
 
 
-def _workspace_id(database: Engine) -> str:
+def _workspace_id(emptied: Engine) -> str:
     from core.access.service import workspace_named
 
-    with transaction(database) as tx:
+    with transaction(emptied) as tx:
         return workspace_named(tx, "acme").id
 
 
@@ -83,15 +83,15 @@ def test_what_is_wrong_is_pointed_at_and_nothing_is_stored(
     assert caller.get("/v1/policies/strict").status_code == 404
 
 
-def test_names_are_plain_and_workspaces_apart(caller: Web, database: Engine) -> None:
+def test_names_are_plain_and_workspaces_apart(caller: Web, emptied: Engine) -> None:
     assert caller.put("/v1/policies/Not_Plain", {}).status_code == 422
     caller.put("/v1/policies/strict", {})
-    rival = web(database).customer("rival")
+    rival = web(emptied).customer("rival")
     assert rival.get("/v1/policies/strict").status_code == 404
     assert rival.put("/v1/policies/strict", {}).json()["version"] == 1
 
 
-def test_scopes(database: Engine) -> None:
-    reader = web(database).customer(scopes=["policies:read"])
+def test_scopes(emptied: Engine) -> None:
+    reader = web(emptied).customer(scopes=["policies:read"])
     assert reader.get("/v1/policies/default").status_code == 200
     assert reader.put("/v1/policies/strict", {}).status_code == 403

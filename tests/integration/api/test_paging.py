@@ -13,8 +13,8 @@ KEYS = "/v1/api-keys"
 
 
 @pytest.fixture
-def caller(database: Engine) -> Web:
-    return web(database).customer()
+def caller(emptied: Engine) -> Web:
+    return web(emptied).customer()
 
 
 def _add(caller: Web, count: int) -> list[str]:
@@ -36,8 +36,8 @@ def test_pages_join_to_the_whole_list_while_rows_come_in(caller: Web) -> None:
     assert len(seen) == len(set(seen)) == 6
 
 
-def test_the_link_keeps_filters_and_limit(database: Engine) -> None:
-    caller = web(database).customer()
+def test_the_link_keeps_filters_and_limit(emptied: Engine) -> None:
+    caller = web(emptied).customer()
     for number in range(3):
         caller.put("/v1/policies/p", {"retention_days": number})
     answer = caller.get("/v1/audit-events?limit=1&action=policy.changed")
@@ -60,8 +60,8 @@ def test_limits_go_from_1_to_200(caller: Web, limit: str) -> None:
     assert caller.get(f"{KEYS}?limit={limit}").status_code == 422
 
 
-def test_a_cursor_of_another_list_filter_or_workspace_is_400(database: Engine) -> None:
-    site = web(database)
+def test_a_cursor_of_another_list_filter_or_workspace_is_400(emptied: Engine) -> None:
+    site = web(emptied)
     caller, rival = site.customer("acme"), site.customer("rival")
     _add(caller, 3)
     cursor = caller.get(f"{KEYS}?limit=1").json()["next_cursor"]

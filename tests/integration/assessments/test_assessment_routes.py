@@ -33,9 +33,9 @@ HARDNESS = {
 
 
 @pytest.fixture
-def acme(database: Engine) -> Web:
-    caller = web(database).customer("acme")
-    with transaction(database) as tx:
+def acme(emptied: Engine) -> Web:
+    caller = web(emptied).customer("acme")
+    with transaction(emptied) as tx:
         built = Estate(workspace_named(tx, "acme").id)
         built.add_dataset(tx, "digits")
         built.add_model(tx, "digits", "digits")

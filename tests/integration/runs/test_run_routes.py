@@ -26,14 +26,14 @@ ROWS = [{"step": 1, "kappa": 0.2, "branch": "direct"}, {"step": 2, "kappa": 0.1}
 
 
 @pytest.fixture
-def acme(database: Engine) -> Web:
-    return web(database).customer("acme")
+def acme(emptied: Engine) -> Web:
+    return web(emptied).customer("acme")
 
 
 @pytest.fixture
-def lease(database: Engine, acme: Web) -> Lease:
+def lease(emptied: Engine, acme: Web) -> Lease:
     """A run of ``acme`` that a worker holds."""
-    with transaction(database) as tx:
+    with transaction(emptied) as tx:
         built = Estate(workspace_named(tx, "acme").id)
         built.add_dataset(tx, "digits")
         built.add_model(tx, "digits", "digits")
