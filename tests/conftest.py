@@ -32,7 +32,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share the running service stay together, so that it is started once."""
     for item in items:
-        if "service" in getattr(item, "fixturenames", ()):
+        if _needs_service(item):
             item.add_marker(pytest.mark.xdist_group("service"))
 
 
@@ -42,7 +42,11 @@ _LAST = pytest.StashKey[bool]()
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Note whether the test is the last one for now that needs the running service; see ``service``."""
-    item.stash[_LAST] = "service" not in getattr(nextitem, "fixturenames", ())
+    item.stash[_LAST] = not _needs_service(nextitem)
+
+
+def _needs_service(item: pytest.Item | None) -> bool:
+    return "_service" in getattr(item, "fixturenames", ())  # some tests call a fixture of their own "service"
 
 
 @pytest.fixture(scope="session")
