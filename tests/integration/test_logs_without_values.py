@@ -1,30 +1,14 @@
 """Errors of the database quote the rows that they are about; what is logged of them does not."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core.platform import logging as ours
-from core.platform.settings import Settings
+from tests.builders.logs import configured
 
 pytestmark = pytest.mark.integration
 ADA = "ada@example.org"
-
-
-@contextmanager
-def configured(*, as_json: bool) -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    ours.configure(Settings.model_validate({"log_json": as_json}))
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("as_json", [True, False])

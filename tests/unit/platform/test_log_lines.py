@@ -3,31 +3,17 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.platform import logging as ours
-from core.platform.settings import Settings
+from tests.builders.logs import configured
 
 ODD = st.text(st.sampled_from('ab ="\\\r\n\0\x0b\x0c\x1b\x7f\x85\u2028\u2029\u202e\u2066')) | st.text()
 _COLOUR = re.compile(r"\x1b\[\d+m")
 CAPTURED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@contextmanager
-def configured(*, as_json: bool) -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    ours.configure(Settings.model_validate({"log_json": as_json}))
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def _logged(value: str) -> None:
