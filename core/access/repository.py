@@ -28,7 +28,13 @@ def lock(tx: Session, *parts: str) -> None:
     tx.execute(_LOCK, {"number": advisory_number(*parts)})
 
 
+def lock_shared(tx: Session, *parts: str) -> None:
+    """The same beside any others that take it so, but never beside one that has locked it."""
+    tx.execute(_LOCK_SHARED, {"number": advisory_number(*parts)})
+
+
 _LOCK: Final = text("select pg_advisory_xact_lock(cast(:number as bigint))")
+_LOCK_SHARED: Final = text("select pg_advisory_xact_lock_shared(cast(:number as bigint))")
 
 
 class Workspaces:

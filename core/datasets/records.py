@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import psycopg
-from sqlalchemy import ARRAY, CursorResult, Text, any_, bindparam, literal, select, text, update
+from sqlalchemy import ARRAY, CursorResult, Text, any_, bindparam, func, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from core.datasets.editions import Editions
@@ -143,15 +143,9 @@ class Records:
         )
         return {str(state): int(count) for state, count in rows}
 
-    def lock(self, dataset_id: str, record_ids: Sequence[str]) -> tuple[RecordRef, ...]:
-        """Lock the rows until the transaction ends, in one order for everybody; their states as they are now."""
-        rows = self._tx.execute(
-            _refs(dataset_id)
-            .where(Record.record_id == any_(_texts(record_ids)))
-            .order_by(Record.record_id)
-            .with_for_update()
-        )
-        return tuple(_ref(row) for row in rows)
+    def lock(self, dataset_id: str, record_ids: Sequence[str]) -> None:
+        """Lock the rows until the transaction ends, in one order for everybody."""
+        self._tx.execute(_LOCK, {"dataset_id": dataset_id, "record_ids": list(record_ids)})
 
     def mark(self, dataset_id: str, record_ids: Sequence[str], state: RecordState | str) -> int:
         """Move records to ``state`` from where that is allowed, and leave the others; how many moved."""
@@ -349,6 +343,15 @@ def _refs(dataset_id: Any) -> Any:
 
 
 _NAMED_REFS: Final = _refs(bindparam("dataset_id")).where(Record.record_id == _IDS)
+
+
+_LOCK: Final = select(func.count()).select_from(
+    select(Record.record_id)
+    .where(Record.dataset_id == bindparam("dataset_id"), Record.record_id == _IDS)
+    .order_by(Record.record_id)
+    .with_for_update(key_share=True)
+    .subquery()
+)
 
 
 def _ref(row: Any) -> RecordRef:

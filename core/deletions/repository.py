@@ -9,9 +9,10 @@ from typing import Any, Final, TypeVarTuple
 from sqlalchemy import ARRAY, Select, String, and_, bindparam, case, exists, func, or_, select, text
 from sqlalchemy.orm import Session, aliased
 
+from core.access.repository import lock
 from core.datasets.tables import Dataset, Record
 from core.deletions.commands import ListFilter, Waiter
-from core.deletions.errors import NoVersion, RequestNotFound
+from core.deletions.errors import ExternalIdTaken, NoVersion, RequestNotFound
 from core.deletions.lifecycle import OPEN, Status
 from core.deletions.tables import DeletionEvent, DeletionRecord, DeletionRequest, DeletionTarget
 from core.holds.repository import LEGAL_HOLD, Holds, dataset_held, model_held
@@ -74,10 +75,27 @@ class Requests:
         """
         Holds(self._tx).serialise(workspace_id)
 
+    def submit_among_others(self, workspace_id: str) -> None:
+        """The same for one who only adds a request: many may do so at a time, while nobody takes anything away.
+
+        A record that two of them name is marked by both, which comes to the same; its rows are locked in one order
+        (``Records.lock``). Whoever adds several in one ``tx`` calls ``serialise`` instead: after the first it holds the
+        audit log, for which others wait that have locked their records. Nor may this be followed by ``serialise``.
+        """
+        Holds(self._tx).serialise_among_others(workspace_id)
+
+    def line_up(self, workspace_id: str) -> None:
+        """Wait for the others who call this, so that what they add is counted. Released at the end of ``tx``."""
+        lock(self._tx, "room", workspace_id)
+
     def add(self, request: DeletionRequest) -> None:
-        """Insert a request."""
-        self._tx.add(request)
-        self._tx.flush()
+        """Insert a request, without the session knowing of it: ``lock`` it before it is changed.
+
+        Raises ``ExternalIdTaken`` when another request was given its external id meanwhile.
+        """
+        values = {column: getattr(request, name) for name, column in _COLUMNS}
+        if self._tx.execute(_ADD, values).first() is None:
+            raise ExternalIdTaken(self._tx.execute(_taken(request.workspace_id, request.external_id)).scalar_one())
 
     def cover(self, request_id: str, dataset_id: str, record_ids: Collection[str], targets: Sequence[Target]) -> None:
         """Insert what a request covers in one data set: records, and models to unlearn them from. In one statement."""
@@ -100,13 +118,11 @@ class Requests:
             raise RequestNotFound(request_id)
         return found
 
-    def by_external_id(self, workspace_id: str, external_id: str) -> DeletionRequest | None:
-        """The workspace's request with that external id."""
-        return self._tx.scalar(
-            select(DeletionRequest).where(
-                DeletionRequest.workspace_id == workspace_id, DeletionRequest.external_id == external_id
-            )
-        )
+    def check_external_id(self, workspace_id: str, external_id: str) -> None:
+        """Raises ``ExternalIdTaken`` when a request of the workspace has that external id."""
+        taken = self._tx.scalar(_taken(workspace_id, external_id))
+        if taken is not None:
+            raise ExternalIdTaken(taken)
 
     def lock(self, request_ids: Collection[str]) -> Sequence[DeletionRequest]:
         """Lock the requests, in order of id, and read them as they are now."""
@@ -365,6 +381,17 @@ class Requests:
         return page_of(rows, page, lambda found: (found.created_at, found.id))
 
 
+def _taken(workspace_id: str, external_id: str | None) -> Select[str]:
+    mine = DeletionRequest.workspace_id == workspace_id
+    return select(DeletionRequest.id).where(mine, DeletionRequest.external_id == external_id)
+
+
+_COLUMNS: Final = tuple((one.key, one.columns[0].name) for one in DeletionRequest.__mapper__.column_attrs)
+_ADD: Final = (
+    inserting(DeletionRequest)
+    .on_conflict_do_nothing(index_elements=["workspace_id", "external_id"], index_where=text("external_id is not null"))
+    .returning(DeletionRequest.__table__.c.id)
+)
 _EVENT: Final = inserting(DeletionEvent)
 _COVER: Final = text(
     "with targets as (insert into deletion_targets (request_id, model_id, status, waits_for) select :request_id, t.*"

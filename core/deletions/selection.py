@@ -46,7 +46,8 @@ def check_size(command: SubmitDeletion, max_ids: int) -> None:
 def find(tx: Session, *, workspace_id: str, command: SubmitDeletion, keyring: Keyring) -> tuple[Part, ...]:
     """The parts of a request, one for each data set in which it names records.
 
-    Call it under ``Requests.serialise``, so that the states it reads are still true when they are changed. Raises
+    Call it under the lock of ``Requests.serialise``, shared or not: the states it reads can then only become those
+    that another request gives them. Raises
     ``ModelNotFound``, ``DatasetNotFound``, ``WrongDataset``, ``NoVersion``, ``DatasetIndexing``, ``DatasetUnusable``,
     ``UnknownRecords``.
     """

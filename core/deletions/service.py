@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
 from core.access import audit
+from core.access.sandboxes import is_sandbox
 from core.datasets.repository import Records
 from core.deletions import progress, terms
 from core.deletions.commands import ItemResult, ListFilter, LookupResult, RequestView, SubmitDeletion
@@ -14,7 +15,6 @@ from core.deletions.deadlines import extended
 from core.deletions.errors import (
     AlreadyExtended,
     DeadlineOver,
-    ExternalIdTaken,
     NotExtendable,
     TooManyOpenRequests,
 )
@@ -32,6 +32,9 @@ from core.platform.tracing import traceparent
 from core.policies import service as policies
 from core.policies.body import Policy
 from core.policies.regulations import in_force
+
+_CROWD: Final = 1000
+"""More submissions of one workspace than are ever under way at once."""
 
 
 def submit(
@@ -51,8 +54,7 @@ def submit(
     ``TooManyIds``, ``TooManyOpenRequests``, ``ExternalIdTaken``, ``PolicyNotFound`` and whatever ``selection.find``
     and ``terms.clock`` raise.
     """
-    Requests(tx).serialise(workspace_id)
-    check_room(tx, workspace_id, max_open)
+    _enter(tx, workspace_id, max_open)
     request, parts = _accept(tx, workspace_id, actor, command, keyring, max_ids, at)
     _note_submitted(tx, request, actor, at)
     return _view_of_new(tx, request, parts)
@@ -90,6 +92,21 @@ def submit_many(
         ItemResult(error=item) if isinstance(item, DomainError) else ItemResult(view=views[item.id])
         for item in accepted
     ]
+
+
+def _enter(tx: Session, workspace_id: str, max_open: int | None) -> None:
+    """Take the lock to submit one request: shared, unless it is in a sandbox, which invents the records.
+
+    So many submissions at once that they would fill the room left are counted one after another.
+    """
+    requests = Requests(tx)
+    if is_sandbox(workspace_id):
+        requests.serialise(workspace_id)
+    else:
+        requests.submit_among_others(workspace_id)
+    if max_open is not None and requests.open_in(workspace_id, at_most=max_open) + _CROWD > max_open:
+        requests.line_up(workspace_id)
+        check_room(tx, workspace_id, max_open)
 
 
 def check_room(tx: Session, workspace_id: str, max_open: int | None, *, adding: int = 1) -> None:
@@ -241,9 +258,7 @@ def _accept(
     check_size(command, max_ids)
     requests = Requests(tx)
     if command.external_id is not None:
-        taken = requests.by_external_id(workspace_id, command.external_id)
-        if taken is not None:
-            raise ExternalIdTaken(taken.id)
+        requests.check_external_id(workspace_id, command.external_id)
     if command.policy is not None:
         policies.effective(tx, workspace_id, command.policy)
     parts = find(tx, workspace_id=workspace_id, command=command, keyring=keyring)
@@ -252,15 +267,16 @@ def _accept(
     policy = policies.effective(tx, workspace_id, command.policy or own)[1]
     request = _opened(workspace_id, command, parts, terms.clock(command, policy, at), at)
     terms.wind(request, policy)
-    requests.add(request)
-    for part in parts:
-        _cover(tx, request.id, part)
     no_work = not any(part.pending for part in parts)
     waits = no_work and request.record_count > 0 and _is_held(tx, workspace_id, parts)
     if waits and request.hold_until is None:
         request.status_detail = LEGAL_HOLD
+    requests.add(request)
+    for part in parts:
+        _cover(tx, request.id, part)
     progress.announce(tx, request, kind="created", actor=actor, detail={"record_count": request.record_count}, at=at)
     if no_work and not waits and (request.hold_until is None or request.record_count == 0):
+        (request,) = requests.lock([request.id])
         progress.enter(tx, request, Status.COMPLETED, kind="completed", actor="system", detail={}, at=at)
     return request, parts
 
@@ -307,6 +323,8 @@ def _cover(tx: Session, request_id: str, part: Part) -> None:
     ids = [record.record_id for record in part.covered]
     active = sorted(record.record_id for record in part.covered if record.state == "active")
     Requests(tx).cover(request_id, part.dataset_id, ids, _targets(part))
+    if len(active) > 1:
+        Records(tx).lock(part.dataset_id, active)
     if active:
         Records(tx).mark(part.dataset_id, active, "pending_erasure")
 

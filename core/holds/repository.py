@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
-from core.access.repository import lock
+from core.access.repository import lock, lock_shared
 from core.holds.errors import HoldNotFound
 from core.holds.tables import LegalHold
 from core.platform.paging import Page, Slice, keyset, page_of
@@ -29,6 +29,10 @@ class Holds:
         placed meanwhile.
         """
         lock(self._tx, "erasure", workspace_id)
+
+    def serialise_among_others(self, workspace_id: str) -> None:
+        """Keep out whoever calls ``serialise``, but not the others who call this."""
+        lock_shared(self._tx, "erasure", workspace_id)
 
     def add(self, hold: LegalHold) -> LegalHold:
         """Insert it."""

@@ -17,6 +17,7 @@ from core.deletions.commands import SubmitDeletion
 from core.deletions.errors import NoVersion
 from core.deletions.lifecycle import FINAL as NATIVE_FINAL
 from core.deletions.lifecycle import Status as NativeStatus
+from core.deletions.repository import Requests
 from core.opendsr import following, terms
 from core.opendsr.deliveries import Callbacks, Logged
 from core.opendsr.errors import (
@@ -240,6 +241,8 @@ def _submit(
     commands = [
         _command(row, model=model, record_ids=wanted.record_ids, identities=wanted.identities) for model in models
     ]
+    if len(commands) > 1:  # the second locks records when the first has locked the audit log already
+        Requests(tx).serialise(row.workspace_id)
     return [_submit_one(tx, row, command, actor, keyring, profile, at) for command in commands]
 
 

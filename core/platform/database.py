@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ClassVar, cast
 
-from sqlalchemy import DateTime, Engine, Insert, MetaData, Table, create_engine, insert, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import DateTime, Engine, MetaData, Table, create_engine, text
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Session
 

@@ -32,13 +32,16 @@ class Estate:
     datasets: dict[str, str] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
 
-    def submit(self, tx: Session, *record_ids: str, at: datetime = AT, **fields: Any) -> RequestView:
+    def submit(
+        self, tx: Session, *record_ids: str, at: datetime = AT, max_open: int | None = None, **fields: Any
+    ) -> RequestView:
         """Submit a request for records of the model ``digits`` unless ``fields`` say otherwise."""
         fields.setdefault("model", "digits")
         command = SubmitDeletion(record_ids=record_ids, **fields)
         return service.submit(
-            tx, workspace_id=self.workspace_id, actor="key_t", command=command, keyring=KEYRING, max_ids=100, at=at
-        )
+            tx, workspace_id=self.workspace_id, actor="key_t", command=command, keyring=KEYRING, max_ids=100, at=at,
+            max_open=max_open,
+        )  # fmt: skip
 
     def add_dataset(self, tx: Session, name: str, *, train: int = 6, test: int = 2, status: str = "ready") -> str:
         """Records ``r-0`` … of two subjects ``writer-0`` and ``writer-1`` by turns, and held-out ``t-0`` …"""

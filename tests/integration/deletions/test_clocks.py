@@ -88,6 +88,7 @@ def test_an_extension_is_given_once_with_its_reason_and_told(tx: Session) -> Non
     request = built.submit(tx, "r-0", regulation="gdpr").request
     revision = request.revision
     extend(tx, built, request, AT + DAY)
+    request = Requests(tx).get_for(built.workspace_id, request.id)
     assert request.due_at == datetime(2025, 6, 1, 11, 12, 40, 120000, tzinfo=UTC)
     assert (request.extended_at, request.extension_reason, request.revision) == (AT + DAY, "three models", revision + 1)
     assert [name for name, _ in events(tx, "extended")] == ["extended"]
@@ -171,6 +172,7 @@ def test_old_copies_are_purged_once(tx: Session) -> None:
     revision = request.revision
     Requests(tx).mark_old_copies_purged([request.id], AT + DAY)
     Requests(tx).mark_old_copies_purged([request.id], AT + 2 * DAY)
+    request = Requests(tx).get_for(built.workspace_id, request.id)
     assert (request.old_copies_purged_at, request.revision) == (AT + DAY, revision + 1)
 
 

@@ -1,16 +1,20 @@
 """Several callers at the same time: nobody waits for ever, nothing is counted twice."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from core.datasets.tables import Record
 from core.deletions import service
 from core.deletions.commands import SubmitDeletion
-from core.deletions.errors import ExternalIdTaken
+from core.deletions.errors import ExternalIdTaken, TooManyOpenRequests
+from core.deletions.repository import Requests
 from core.deletions.tables import DeletionRequest
 from core.platform.database import transaction
 from core.platform.errors import DomainError
@@ -63,6 +67,54 @@ def test_requests_in_opposite_order_do_not_deadlock(database: Engine) -> None:
     assert not [result for result in results if isinstance(result, Exception)]
     with transaction(database) as tx:
         assert len(tx.scalars(select(DeletionRequest.id)).all()) == 48
+
+
+def test_the_same_records_in_opposite_order_do_not_deadlock(database: Engine) -> None:
+    built = built_in(database)
+    ids = tuple(f"r-{i}" for i in range(6))
+
+    def submit(named: tuple[str, ...]) -> Callable[[], object]:
+        def work() -> object:
+            with transaction(database) as tx:
+                return built.submit(tx, *named)
+
+        return work
+
+    results = at_once(*(submit(ids if i % 2 else ids[::-1]) for i in range(8)))
+    assert not [result for result in results if isinstance(result, Exception)]
+    with transaction(database) as tx:
+        assert set(tx.scalars(select(Record.record_id).where(Record.state == "pending_erasure"))) == set(ids)
+
+
+def test_requests_are_accepted_beside_each_other_but_not_beside_a_cancellation(database: Engine) -> None:
+    built = built_in(database)
+    with transaction(database) as tx:
+        first = built.submit(tx, "r-0").request.id
+    with transaction(database) as waiting:
+        Requests(waiting).submit_among_others(built.workspace_id)
+        with impatient(database) as tx:
+            built.submit(tx, "r-0", "r-1")
+        with impatient(database) as tx, pytest.raises(OperationalError, match="lock timeout"):
+            service.cancel(tx, workspace_id=built.workspace_id, request_id=first, actor="k", at=AT)
+
+
+@contextmanager
+def impatient(database: Engine) -> Generator[Session]:
+    """A transaction that waits for nobody."""
+    with transaction(database) as tx:
+        tx.execute(text("set local lock_timeout = '50ms'"))
+        yield tx
+
+
+def test_no_more_are_accepted_at_once_than_there_is_room_for(database: Engine) -> None:
+    built = built_in(database)
+
+    def submit() -> object:
+        with transaction(database) as tx:
+            return built.submit(tx, "r-0", max_open=3)
+
+    results = at_once(*[submit] * 6)
+    assert sum(isinstance(result, TooManyOpenRequests) for result in results) == 3
 
 
 def test_one_of_many_gets_an_external_id(database: Engine) -> None:

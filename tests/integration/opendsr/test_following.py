@@ -1,5 +1,6 @@
 """From pending to its end: what a controller sees follows from the native deletion requests."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -7,9 +8,12 @@ import pytest
 from sqlalchemy import Engine
 
 from core.deletions.lifecycle import Status
+from core.deletions.repository import Requests
 from core.opendsr.deliveries import Callbacks
+from core.platform.database import transaction
 from core.platform.errors import DependencyDown
 from tests.builders.opendsr import BASE, Scene, erasure, signed
+from tests.builders.waiting import wait_until
 from tests.builders.web import DOMAIN
 from worker.loops import planner
 
@@ -114,6 +118,21 @@ def test_only_the_models_that_were_named_are_asked(emptied: Engine) -> None:
     assert [native["models"] for native in natives] == [["other"], ["digits"]]
     assert scene.caller.delete(f"{BASE}/requests/{made}").status_code == 202
     assert scene.sql("select distinct status from deletion_requests") == [("cancelled",)]
+
+
+def test_requests_on_several_models_are_not_made_beside_others(emptied: Engine) -> None:
+    scene = Scene(emptied, models=("digits", "other"))
+    waiting = (
+        "select 1 from pg_locks l join pg_database d on d.oid = l.database"
+        " where d.datname = current_database() and l.locktype = 'advisory' and not l.granted"
+    )
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(emptied) as tx:
+            Requests(tx).submit_among_others(scene.built.workspace_id)
+            coming = pool.submit(scene.create, extensions={DOMAIN: {"model_ids": ["digits", "other"]}})
+            wait_until(lambda: bool(scene.sql(waiting)) or coming.done())
+            assert not coming.done()
+        assert len(coming.result(30)["subject_request_id"]) == 36
 
 
 def test_what_cannot_be_finished_stays_in_progress_and_raises_an_alarm(scene: Scene) -> None:
