@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 import structlog
 from anyio import CancelScope
-from fastapi import Depends, Query, Request, Response, Security
+from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -19,7 +19,7 @@ from starlette.datastructures import URL
 
 from api.limits import RateLimits
 from api.schemas.common import Listing
-from api.security import BASIC, BEARER, HEADER, OAUTH2, credential_of
+from api.security import asks_for, credential_of
 from core.access.principal import Principal
 from core.access.service import Unauthenticated
 from core.access.tokens import Tokens
@@ -55,7 +55,7 @@ class Database:
         session.info["held"] = True
         try:
             yield session
-            await run_in_threadpool(session.commit)
+            await _commit(session)
         finally:
             with CancelScope(shield=True):
                 await _close(session)
@@ -63,7 +63,7 @@ class Database:
 
     async def end_early(self, session: Session) -> None:
         """Commit now and give the connection back, because what follows only waits."""
-        await run_in_threadpool(session.commit)
+        await _commit(session)
         await _close(session)
         self._free(session)
 
@@ -75,6 +75,12 @@ class Database:
     def _free(self, session: Session) -> None:
         if session.info.pop("held", False):
             self._slots.release()
+
+
+async def _commit(session: Session) -> None:
+    """Nothing is left to do when the work has ended with a commit, in the thread that it had; another turn costs."""
+    if session.in_transaction():
+        await run_in_threadpool(session.commit)
 
 
 async def _close(session: Session) -> None:
@@ -122,8 +128,9 @@ Limits = Annotated[RateLimits, Depends(_limits)]
 AccessTokens = Annotated[Tokens, Depends(_tokens)]
 
 
-async def open_tx(database: Db) -> AsyncGenerator[Session]:
+async def open_tx(request: Request) -> AsyncGenerator[Session]:
     """The request's transaction: committed after the route has returned and before the answer leaves."""
+    database: Database = request.app.state.database
     async with database.transaction() as tx:
         yield tx
 
@@ -131,9 +138,13 @@ async def open_tx(database: Db) -> AsyncGenerator[Session]:
 Tx = Annotated[Session, Depends(open_tx, scope="function")]
 
 
-async def authenticated(request: Request, tx: Tx, now: Now, limits: Limits, tokens: AccessTokens) -> Principal:
+async def authenticated(request: Request, tx: Tx) -> Principal:
     """Who is calling, once a request. Raises ``Unauthenticated`` and ``TooManyRequests``."""
     given = credential_of(request.headers)
+    # Not by dependencies: the framework goes through those of this one again for each that asks who is calling.
+    tokens: Tokens = request.app.state.tokens
+    limits: RateLimits = request.app.state.limits
+    now = await _now(request)
 
     def recognise() -> Principal:
         try:
@@ -158,16 +169,8 @@ Known = Annotated[Principal, Depends(authenticated)]
 """The caller, for dependencies that are used beside one that is in the OpenAPI document."""
 
 
-async def _schemes(
-    _bearer: Annotated[None, Security(BEARER)],
-    _header: Annotated[None, Security(HEADER)],
-    _basic: Annotated[None, Security(BASIC)],
-    _oauth2: Annotated[None, Security(OAUTH2)],
-) -> None:
-    """Names the schemes in the document. Apart from ``authenticated``: the framework runs it once for each scope."""
-
-
-async def _any_caller(principal: Known, _documented: Annotated[None, Depends(_schemes)]) -> Principal:
+@asks_for()
+async def _any_caller(principal: Known) -> Principal:
     return principal
 
 
@@ -178,7 +181,8 @@ Caller = Annotated[Principal, Depends(_any_caller)]
 def requires(scope: str) -> Any:
     """The authenticated caller, who must hold ``scope``; to be written ``Annotated[Principal, requires("…")]``."""
 
-    async def caller(principal: Known, _documented: Annotated[None, Security(_schemes, scopes=[scope])]) -> Principal:
+    @asks_for(scope)
+    async def caller(principal: Known) -> Principal:
         principal.need(scope)
         return principal
 

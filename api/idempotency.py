@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from api.deps import Config, Keys, Known, Tx
+from api.deps import Known, Tx
 from api.errors import answer as problem
 from api.errors import status_of
 from core.access.idempotency import Answer, BadIdempotencyKey, Call, IdempotencyKeyRequired, begin, remember
@@ -43,8 +43,16 @@ class Idempotency:
 
         ``make`` runs in a savepoint: when it raises a ``DomainError`` that will not pass by waiting (4xx), its writes
         are undone and the refusal is stored. Other errors go on, and store nothing.
+        It is committed: the thread is here, and another turn of one would cost as much as some of the statements.
         Raises ``StillRunning`` and ``KeyReused``.
         """
+        reply = self._answer(status, make, headers)
+        self._tx.commit()
+        return reply
+
+    def _answer(
+        self, status: int, make: Callable[[], Out], headers: Callable[[Out], Mapping[str, str]] | None
+    ) -> Response:
         if self._call is None:
             return self._made(status, make, headers)
         before = begin(self._tx, self._call, keyring=self._keyring, at=self._clock())
@@ -74,8 +82,6 @@ async def idempotency(
     request: Request,
     tx: Tx,
     caller: Known,
-    keyring: Keys,
-    settings: Config,
     key: Annotated[
         str | None,
         Header(
@@ -86,8 +92,10 @@ async def idempotency(
     ] = None,
 ) -> Idempotency:
     """The ``Once`` of this request. Raises ``BadIdempotencyKey`` and ``IdempotencyKeyRequired``."""
-    clock: Clock = request.app.state.clock
-    if key is None and settings.api.require_idempotency_key:
+    state = request.app.state
+    clock: Clock = state.clock
+    keyring: Keyring = state.keyring
+    if key is None and state.settings.api.require_idempotency_key:
         raise IdempotencyKeyRequired("Send an Idempotency-Key with every call that creates something.")
     if key is None:
         return Idempotency(request, tx, keyring, clock, None)

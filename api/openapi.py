@@ -8,12 +8,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
 
+from api import retiring, security
 from api.errors import MEDIA_TYPE as PROBLEM
 from api.errors import meaning
 from api.links import link_in
 from api.opendsr.frame import JSON
 from api.opendsr.paths import ROOT
-from api.retiring import note_in
 from api.schemas.opendsr import OpenDsrErrorOut
 from core.webhooks.catalogue import CATALOGUE, EventType
 
@@ -71,9 +71,11 @@ def document(app: FastAPI) -> dict[str, Any]:
         servers=[{"url": app.state.base_url}],
     )
     made["webhooks"] = {event.type: _webhook(event) for event in CATALOGUE}
+    routes = [found.route for found in iter_route_contexts(app.routes)]
+    security.note_in(made, routes)
     flows = made["components"]["securitySchemes"]["oauth2"]["flows"]
     flows["clientCredentials"]["tokenUrl"] = f"{app.state.base_url}/oauth/token"
-    note_in(made["paths"], (found.route for found in iter_route_contexts(app.routes)))
+    retiring.note_in(made["paths"], routes)
     _limit(made["paths"])
     _refuse_unreadable(made["paths"])
     _only_problem_documents(made)

@@ -2,9 +2,10 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
+from fastapi.encoders import jsonable_encoder
 from fastapi.openapi.models import (
     APIKey,
     APIKeyIn,
@@ -15,36 +16,58 @@ from fastapi.openapi.models import (
     OAuthFlows,
     SecurityBase,
 )
-from fastapi.security.base import SecurityBase as Scheme
 
 from core.access.principal import SCOPES
 from core.access.service import Credential, Unauthenticated
 from core.access.tokens import AccessToken
 
-
-class _Documented(Scheme):
-    """A scheme in the OpenAPI document. It checks nothing: ``credential_of`` reads them all in one place."""
-
-    def __init__(self, name: Literal["bearer", "apiKey", "basic", "oauth2"], model: SecurityBase) -> None:
-        self.scheme_name = name
-        self.model = model
-
-    async def __call__(self) -> None:
-        """Nothing to do."""
+Dependency = TypeVar("Dependency", bound=Callable[..., Any])
 
 
-BEARER = _Documented("bearer", HTTPBearer(description="`Authorization: Bearer unl_live_…`"))
-HEADER = _Documented(
-    "apiKey", APIKey.model_validate({"name": "X-API-Key", "in": APIKeyIn.header, "description": "`X-API-Key: unl_…`"})
-)
-BASIC = _Documented("basic", HTTPBase(scheme="basic", description="user: key id (`key_…`); password: the key"))
-OAUTH2 = _Documented(
-    "oauth2",
-    OAuth2(
+SCHEMES: Final[Mapping[str, SecurityBase]] = {
+    "bearer": HTTPBearer(description="`Authorization: Bearer unl_live_…`"),
+    "apiKey": APIKey.model_validate({"name": "X-API-Key", "in": APIKeyIn.header, "description": "`X-API-Key: unl_…`"}),
+    "basic": HTTPBase(scheme="basic", description="user: key id (`key_…`); password: the key"),
+    "oauth2": OAuth2(
         description="client id and secret: key id and key",
         flows=OAuthFlows(clientCredentials=OAuthFlowClientCredentials(tokenUrl="/oauth/token", scopes=dict(SCOPES))),
     ),
-)
+}
+"""What the OpenAPI document says of credentials. They are all read in one place, by ``credential_of``."""
+_MARK: Final = "__scopes__"
+
+
+def asks_for(*scopes: str) -> Callable[[Dependency], Dependency]:
+    """Mark a dependency that lets nobody in without a credential, nor without these scopes."""
+
+    def mark(dependency: Dependency) -> Dependency:
+        setattr(dependency, _MARK, scopes)
+        return dependency
+
+    return mark
+
+
+def note_in(document: dict[str, Any], routes: Iterable[Any]) -> None:
+    """Write the schemes into an OpenAPI document, and which of the routes ask for which scopes.
+
+    Told to the framework as dependencies, the schemes would be gone through again with every request.
+    """
+    document["components"]["securitySchemes"] = jsonable_encoder(SCHEMES, exclude_none=True)
+    for route in routes:
+        scopes = _scopes_of(getattr(route, "dependant", None))
+        if scopes is not None and route.include_in_schema:
+            for method in route.methods:
+                operation = document["paths"][route.path_format][method.lower()]
+                operation["security"] = [{name: list(scopes)} for name in SCHEMES]
+
+
+def _scopes_of(dependant: Any) -> Sequence[str] | None:
+    """What a dependency of the route is marked with; None when none is."""
+    for one in getattr(dependant, "dependencies", ()):
+        found = getattr(one.call, _MARK, None)
+        if found is not None:
+            return found
+    return None
 
 
 def credential_of(headers: Mapping[str, str]) -> Credential | AccessToken:

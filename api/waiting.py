@@ -13,6 +13,7 @@ from typing import Annotated, Final, TypeVar
 from fastapi import Depends, Header, Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 
 from api.deps import Database, Db
@@ -41,6 +42,10 @@ class Waiter:
             self.seconds = min(math.ceil(seconds), LONGEST_S)
         return self
 
+    async def look(self, tx: Session, read: Callable[[Session], T], done: Callable[[T], bool]) -> T:
+        """``until``, or what ``read`` gives at once when the caller does not wait; commits ``tx`` either way."""
+        return await self.until(tx, read, done) if self.seconds else await run_in_threadpool(_read_last, tx, read)
+
     async def until(self, tx: Session, read: Callable[[Session], T], done: Callable[[T], bool]) -> T:
         """``read``'s result once it is ``done`` or the time is over.
 
@@ -65,6 +70,12 @@ class Waiter:
         """Say in the answer that the preference was heeded, if there was one."""
         if self._asked:
             headers["Preference-Applied"] = f"wait={self._asked}"
+
+
+def _read_last(tx: Session, read: Callable[[Session], T]) -> T:
+    found = read(tx)
+    tx.commit()  # in this thread: one more turn of a thread costs as much as a statement
+    return found
 
 
 async def waiter(

@@ -1,7 +1,7 @@
 """Deletion requests."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -167,8 +167,8 @@ async def get_deletion_request(
     ] = False,
 ) -> Any:
     """Its state. Poll with `If-None-Match` for 304 while nothing has changed, no sooner than `Retry-After` says."""
-    seen = await _look(
-        wait, tx, lambda other: service.get(other, workspace_id=caller.workspace_id, request_id=request_id)
+    seen = await wait.look(
+        tx, lambda other: service.get(other, workspace_id=caller.workspace_id, request_id=request_id), _ended
     )
     if fail_as_error and seen.request.status == "failed":
         raise DeletionFailed(seen.error or {})
@@ -287,12 +287,6 @@ def _decide(
     )
     view = service.get(tx, workspace_id=caller.workspace_id, request_id=request_id)
     return DeletionRequestOut.of(view, base_url=settings.public_url, at=now)
-
-
-async def _look(wait: Wait, tx: Tx, read: Callable[[Any], RequestView]) -> RequestView:
-    if wait.seconds:
-        return await wait.until(tx, read, _ended)
-    return await run_in_threadpool(read, tx)
 
 
 def _ended(view: RequestView) -> bool:

@@ -120,7 +120,7 @@ async def get_hardness_assessment(
     def read(other: Tx) -> AssessmentView:
         return service.get(other, workspace_id=caller.workspace_id, assessment_id=assessment_id)
 
-    view = await wait.until(tx, read, _ended) if wait.seconds else await run_in_threadpool(read, tx)
+    view = await wait.look(tx, read, _ended)
     etag = f'"{view.run.revision}"'
     headers = {"ETag": etag} if _ended(view) else {"ETag": etag, "Retry-After": _POLL_S}
     if unchanged(if_none_match, etag):

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from fastapi import Response
 from sqlalchemy import Engine, text
+from starlette.concurrency import run_in_threadpool
 
 from api.deps import Tx
 from api.idempotency import Once
@@ -109,6 +110,32 @@ def test_two_at_once_make_one_and_the_other_is_told_to_come_back(site: Web) -> N
     assert (late.status_code, late.headers["idempotent-replayed"]) == (201, "true")
     with site.engine.connect() as connection:
         assert connection.execute(text("select count(*) from made")).scalar_one() == 1
+
+
+def test_a_creating_call_is_committed_before_its_answer_or_fails(site: Web) -> None:
+    states: list[bool] = []
+
+    @site.app.post("/v1/never-committed")
+    async def never_committed(tx: Tx, once: Once) -> Response:
+        def make() -> WhoamiOut:
+            tx.execute(text("create table kept (id int primary key deferrable initially deferred)"))
+            tx.execute(text("insert into kept values (1), (1)"))  # found out at commit only
+            return WhoamiOut(workspace="acme", key_id="k", scopes=[], mode="live")
+
+        return await run_in_threadpool(once, 202, make)
+
+    @site.app.post("/v1/committed")
+    def committed(tx: Tx, once: Once) -> Response:
+        reply = once(201, lambda: WhoamiOut(workspace="acme", key_id="k", scopes=[], mode="live"))
+        states.append(tx.in_transaction())
+        return reply
+
+    caller = site.customer()
+    for _ in range(2):  # nor is there anything to be given again
+        answer = caller.post("/v1/never-committed", {}, headers={"Idempotency-Key": "k"})
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert caller.post("/v1/committed", {}).status_code == 201
+    assert states == [False]
 
 
 def test_many_at_once_make_one(site: Web) -> None:

@@ -60,6 +60,24 @@ def test_time_runs_out_or_nobody_asked_to_wait(database: Engine) -> None:
         assert "preference-applied" not in answer.headers, prefer
 
 
+def test_a_look_without_a_wait_is_committed_too(database: Engine) -> None:
+    site = web(database)
+    states: list[bool] = []
+
+    @site.app.get("/v1/looks")
+    async def looks(tx: Tx, wait: Wait, number: int) -> int:
+        statement = text("insert into looks values (1), (:number) returning id")
+        seen = await wait.look(tx, lambda other: len(other.execute(statement, {"number": number}).all()), bool)
+        states.append(tx.in_transaction())
+        return seen
+
+    with database.begin() as connection:
+        connection.execute(text("create table looks (id int primary key deferrable initially deferred)"))
+    assert site.get("/v1/looks?number=1").status_code == 500  # the same id twice is found out at commit only
+    assert site.get("/v1/looks?number=2").json() == 2
+    assert states == [False]
+
+
 def test_the_wait_is_at_most_thirty_seconds(database: Engine) -> None:
     site = web(database)
 
