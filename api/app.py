@@ -14,12 +14,22 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api import errors, openapi
 from api.deps import Database
-from api.limits import LimitHeaders, RateLimits
+from api.limits import RateLimits, tell_standing
 from api.metrics import LimitMetrics, RequestMetrics, WorkMetrics
-from api.middleware import AccessLog, JsonBody, LastResort, Mode, RequestId, SecurityHeaders
+from api.middleware import (
+    AccessLog,
+    AnswerHeaders,
+    JsonBody,
+    LastResort,
+    RequestId,
+    keep_to_https,
+    name_request,
+    secure,
+    tell_mode,
+)
 from api.opendsr import routes as opendsr
 from api.opendsr.frame import OpenDsrFrame
-from api.retiring import RetirementHeaders
+from api.retiring import tell_retirement
 from api.routes import (
     access,
     audit,
@@ -163,15 +173,13 @@ def _signer_of(settings: Settings) -> Signer | None:
 def _middlewares(settings: Settings, metrics: RequestMetrics, signer: Signer | None) -> list[Middleware]:
     """From the outermost inwards. Every answer, 500 included, passes through all that stand before ``LastResort``."""
     url = settings.public_url
+    changes = [tell_mode, tell_retirement, tell_standing, secure, name_request]
     return [
         Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.api.trusted_proxies)),
         Middleware(RequestId),
         Middleware(ServerSpans, tracer=tracer()),
         Middleware(AccessLog, metrics=metrics),
-        Middleware(SecurityHeaders, https=url.startswith("https://")),
-        Middleware(LimitHeaders),
-        Middleware(RetirementHeaders),
-        Middleware(Mode),
+        Middleware(AnswerHeaders, changes=[*changes, keep_to_https] if url.startswith("https://") else changes),
         Middleware(OpenDsrFrame, signer=signer),
         Middleware(JsonBody, limit_bytes=settings.api.body_limit_bytes, base_url=url),
         Middleware(LastResort, base_url=url),

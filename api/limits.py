@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from api.errors import TooManyRequests
 from api.metrics import LimitMetrics
-from api.middleware import on_start
 from api.opendsr.paths import place_of
 from core.access.service import Unauthenticated
 from core.platform.limits import WINDOW_S, Limiter, Quota, Standing
@@ -57,24 +56,11 @@ class RateLimits:
             raise TooManyRequests.until(standing.reset_s)
 
 
-class LimitHeaders:
-    """Tells where the caller stands, in the structured fields of the IETF's draft and in the older headers."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        """Wraps ``app``."""
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything but HTTP through."""
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-
-        def tell(headers: MutableHeaders) -> None:
-            standing = scope["state"].get(_STANDING)
-            if standing is not None:
-                headers.update(_headers(standing, time.time()))
-
-        return await self._app(scope, receive, on_start(send, tell))
+def tell_standing(scope: Scope, headers: MutableHeaders) -> None:
+    """Say where the caller stands, in the structured fields of the IETF's draft and in the older headers."""
+    standing = scope["state"].get(_STANDING)
+    if standing is not None:
+        headers.update(_headers(standing, time.time()))
 
 
 def _headers(standing: Standing, now: float) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -17,6 +17,9 @@ from core.platform.ids import new_id
 
 log = structlog.get_logger()
 
+Change = Callable[[Scope, MutableHeaders], None]
+"""Something done to the headers of an answer, whatever has made it."""
+
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,127}")
 _DEEPEST: Final = 64
 RAW_PREFIXES: Final = ("/v1/storage/", "/opendsr/", "/oauth/")
@@ -25,7 +28,7 @@ DOCUMENT_PATHS: Final = ("/docs", "/redoc", "/problems", "/static/")
 
 
 class RequestId:
-    """Gives each request an id (the caller's, if well-formed), binds it to the log and returns it."""
+    """Gives each request an id (the caller's, if well-formed) and binds it to the log."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wraps ``app``."""
@@ -40,11 +43,7 @@ class RequestId:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-
-        def stamp(headers: MutableHeaders) -> None:
-            headers["X-Request-Id"] = request_id
-
-        return await self._app(scope, receive, on_start(send, stamp))
+        return await self._app(scope, receive, send)
 
 
 class AccessLog:
@@ -86,51 +85,54 @@ class AccessLog:
             )
 
 
-class SecurityHeaders:
-    """Headers that keep browsers from guessing, caching or framing."""
+class AnswerHeaders:
+    """Lets each of several have the headers of every answer before they leave."""
 
-    def __init__(self, app: ASGIApp, *, https: bool) -> None:
-        """``https``: callers reach us by TLS, so tell them to keep to it."""
+    def __init__(self, app: ASGIApp, *, changes: Sequence[Change]) -> None:
+        """``changes`` in the order in which they are made; they know the request by its scope."""
         self._app = app
-        self._https = https
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything but HTTP through."""
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        document = scope["path"].startswith(DOCUMENT_PATHS)
-
-        def secure(headers: MutableHeaders) -> None:
-            headers["X-Content-Type-Options"] = "nosniff"
-            headers["X-Frame-Options"] = "DENY"
-            headers["Referrer-Policy"] = "no-referrer"
-            headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-            if not document:
-                headers.setdefault("Cache-Control", "no-store")
-            if self._https:
-                headers["Strict-Transport-Security"] = "max-age=31536000"
-
-        return await self._app(scope, receive, on_start(send, secure))
-
-
-class Mode:
-    """Says in a header of every answer to a test key that it is one."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        """Wraps ``app``."""
-        self._app = app
+        self._changes = changes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes everything but HTTP through."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
 
-        def mark(headers: MutableHeaders) -> None:
-            caller = scope["state"].get("principal")
-            if caller is not None and caller.mode == "test":
-                headers["X-Unlearn-Mode"] = "test"
+        async def watch(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for change in self._changes:
+                    change(scope, headers)
+            await send(message)
 
-        return await self._app(scope, receive, on_start(send, mark))
+        return await self._app(scope, receive, watch)
+
+
+def name_request(scope: Scope, headers: MutableHeaders) -> None:
+    """Say which request it was."""
+    headers["X-Request-Id"] = scope["state"]["request_id"]
+
+
+def secure(scope: Scope, headers: MutableHeaders) -> None:
+    """Keep browsers from guessing, caching or framing."""
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["X-Frame-Options"] = "DENY"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    if not scope["path"].startswith(DOCUMENT_PATHS):
+        headers.setdefault("Cache-Control", "no-store")
+
+
+def keep_to_https(_scope: Scope, headers: MutableHeaders) -> None:
+    """Tell callers who reach us by TLS to keep to it."""
+    headers["Strict-Transport-Security"] = "max-age=31536000"
+
+
+def tell_mode(scope: Scope, headers: MutableHeaders) -> None:
+    """Say in every answer to a test key that it is one."""
+    caller = scope["state"].get("principal")
+    if caller is not None and caller.mode == "test":
+        headers["X-Unlearn-Mode"] = "test"
 
 
 class LastResort:
@@ -278,14 +280,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return read
-
-
-def on_start(send: Send, change: Callable[[MutableHeaders], None]) -> Callable[[Message], Awaitable[None]]:
-    """``send`` that lets ``change`` have the answer's headers before they leave."""
-
-    async def watch(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            change(MutableHeaders(scope=message))
-        await send(message)
-
-    return watch

@@ -12,9 +12,7 @@ from email.utils import format_datetime
 from typing import Any, Final, TypeVar
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from api.middleware import on_start
+from starlette.types import Scope
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -72,21 +70,8 @@ def note_in(paths: dict[str, Any], routes: Iterable[Any]) -> None:
             operation["description"] = f"{operation.get('description', '')}\n\n{retirement.sentence()}".strip()
 
 
-class RetirementHeaders:
-    """Lets every answer of a route that is marked say so, whatever the answer is."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        """Wraps ``app``."""
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything but HTTP through."""
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-
-        def tell(headers: MutableHeaders) -> None:
-            retirement = retirement_of(scope.get("route"))
-            if retirement is not None:
-                retirement.tell(headers)
-
-        return await self._app(scope, receive, on_start(send, tell))
+def tell_retirement(scope: Scope, headers: MutableHeaders) -> None:
+    """Let every answer of a route that is marked say so, whatever the answer is."""
+    retirement = retirement_of(scope.get("route"))
+    if retirement is not None:
+        retirement.tell(headers)

@@ -9,7 +9,8 @@ import pytest
 from fastapi import FastAPI, HTTPException
 from starlette.responses import Response
 
-from api.retiring import RetirementHeaders, note_in, retiring
+from api.middleware import AnswerHeaders
+from api.retiring import note_in, retiring, tell_retirement
 
 SINCE = datetime(2031, 3, 1, tzinfo=UTC)
 SUNSET = datetime(2031, 9, 1, 12, tzinfo=UTC)
@@ -18,7 +19,7 @@ PAGE = "https://unlearn.example/docs/old"
 
 def _application() -> FastAPI:
     app = FastAPI()
-    app.add_middleware(RetirementHeaders)
+    app.add_middleware(AnswerHeaders, changes=[tell_retirement])
 
     @app.get("/old")
     @retiring(since=SINCE, sunset=SUNSET, page=PAGE)
