@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from core.access.tables import ApiKey, AuditEvent, IdempotencyRecord, Workspace
-from core.platform.database import inserting
+from core.platform.database import Columns, inserting, table_of
 from core.platform.paging import Page, Slice, keyset, page_of
 
 _TOUCH_EVERY = timedelta(minutes=1)
@@ -78,8 +78,8 @@ class ApiKeys:
         self._tx.flush()
         return key
 
-    def with_workspace(self, key_id: str) -> Row[ApiKey, str] | None:
-        """The key and its workspace's name."""
+    def with_workspace(self, key_id: str) -> Columns | None:
+        """The key's columns and ``workspace``, the name of its workspace; None when there is no such key."""
         return self._tx.execute(_KEY, {"id": key_id}).one_or_none()
 
     def of_workspace(self, workspace_id: str, key_id: str) -> ApiKey | None:
@@ -93,7 +93,7 @@ class ApiKeys:
         rows = self._tx.scalars(keyset(query, page, ApiKey.created_at, ApiKey.id)).all()
         return page_of(rows, page, lambda key: (key.created_at, key.id))
 
-    def touch(self, key: ApiKey, at: datetime) -> None:
+    def touch(self, key: Columns, at: datetime) -> None:
         """Note the use, at most once a minute, and never wait for another request that is noting it."""
         if key.last_used_at is not None and at - key.last_used_at < _TOUCH_EVERY:
             return
@@ -102,10 +102,12 @@ class ApiKeys:
         self._tx.execute(change.execution_options(synchronize_session=False))
 
 
+_KEYS: Final = table_of(ApiKey)
+_WORKSPACES: Final = table_of(Workspace)
 _KEY: Final = (
-    select(ApiKey, Workspace.name)
-    .join(Workspace, Workspace.id == ApiKey.workspace_id)
-    .where(ApiKey.id == bindparam("id"))
+    select(_KEYS, _WORKSPACES.c.name.label("workspace"))
+    .join(_WORKSPACES, _WORKSPACES.c.id == _KEYS.c.workspace_id)
+    .where(_KEYS.c.id == bindparam("id"))
 )
 
 
@@ -207,11 +209,12 @@ class AuditEvents:
         return page_of(rows, page, lambda event: (event.at, event.id))
 
 
-_COLUMNS: Final = tuple(column.key for column in AuditEvent.__table__.columns)
+_EVENTS: Final = table_of(AuditEvent)
+_COLUMNS: Final = tuple(_EVENTS.c.keys())
 _LINE: Final = inserting(AuditEvent)
 _LAST: Final = (
-    select(AuditEvent.sequence, AuditEvent.hash)
-    .where(AuditEvent.workspace_id == bindparam("workspace_id"))
-    .order_by(AuditEvent.sequence.desc())
+    select(_EVENTS.c.sequence, _EVENTS.c.hash)
+    .where(_EVENTS.c.workspace_id == bindparam("workspace_id"))
+    .order_by(_EVENTS.c.sequence.desc())
     .limit(1)
 )

@@ -16,6 +16,7 @@ from core.access.principal import Mode, Principal, check_scopes
 from core.access.repository import ApiKeys, Workspaces
 from core.access.sandboxes import SUFFIX, is_sandbox
 from core.access.tables import ApiKey, Workspace
+from core.platform.database import Columns
 from core.platform.errors import AlreadyExists, DomainError, InvalidInput, NotFound, Problem
 from core.platform.ids import new_id
 from core.platform.paging import Page, Slice
@@ -201,15 +202,12 @@ def acting_for(tx: Session, key_id: str, *, at: datetime) -> Principal:
     return _principal(tx, key_id, lambda _: True, at)
 
 
-def _principal(tx: Session, key_id: str, proven: Callable[[ApiKey], bool], at: datetime) -> Principal:
-    found = ApiKeys(tx).with_workspace(key_id)
-    if found is None:
-        raise Unauthenticated("The credential is not valid.")
-    key, workspace = found
-    if not proven(key) or _ended(key, at):
+def _principal(tx: Session, key_id: str, proven: Callable[[Columns], bool], at: datetime) -> Principal:
+    key = ApiKeys(tx).with_workspace(key_id)
+    if key is None or not proven(key) or _ended(key, at):
         raise Unauthenticated("The credential is not valid.")
     ApiKeys(tx).touch(key, at)
-    acts_in = key.workspace_id
+    acts_in, workspace = key.workspace_id, key.workspace
     if key.mode == "test" and not is_sandbox(acts_in):
         sandbox = _sandbox(tx, acts_in, workspace, at)
         acts_in, workspace = sandbox.id, sandbox.name
@@ -231,12 +229,12 @@ def _sandbox(tx: Session, owner_id: str, owner: str, at: datetime) -> Workspace:
     return _sandbox(tx, owner_id, owner, at)
 
 
-def _matches(key: ApiKey, secret: str) -> bool:
+def _matches(key: Columns, secret: str) -> bool:
     whole = secret if secret.startswith("unl_") else f"unl_{key.mode}_{key.id.removeprefix('key_')}_{secret}"
     return hmac.compare_digest(_digest(whole), key.secret_digest)
 
 
-def _ended(key: ApiKey, at: datetime) -> bool:
+def _ended(key: Columns, at: datetime) -> bool:
     return key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= at)
 
 

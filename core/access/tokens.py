@@ -119,4 +119,4 @@ class Tokens:
 
 def _end_of(tx: Session, client: Principal) -> datetime | None:
     found = ApiKeys(tx).with_workspace(client.key_id)
-    return found[0].expires_at if found else None
+    return found.expires_at if found else None

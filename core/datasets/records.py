@@ -15,6 +15,7 @@ from core.datasets.errors import RecordNotFound
 from core.datasets.lifecycle import COMES_FROM, RecordState
 from core.datasets.selection import ROWS_AT_ONCE, SelectionWriter
 from core.datasets.tables import Record, SupersededFile
+from core.platform.database import table_of
 from core.unlearning.job import Set
 
 
@@ -95,7 +96,7 @@ class Records:
         """Every record about one of the subjects, by record id; unknown subjects have none."""
         wanted = [subject for subject in subject_ids if "\0" not in subject]
         rows = self._tx.execute(
-            _refs(dataset_id).where(Record.subject_id == any_(_texts(wanted))).order_by(Record.record_id)
+            _refs(dataset_id).where(_ROWS.c.subject_id == any_(_texts(wanted))).order_by(_ROWS.c.record_id)
         )
         return tuple(_ref(row) for row in rows)
 
@@ -325,24 +326,24 @@ _IN_FILE = f"{_PRESENT} and r.file = %(file)s order by r.row"
 
 
 _IDS: Final = any_(bindparam("record_ids", type_=ARRAY(Text)))
+_ROWS: Final = table_of(Record)
 _MARK: Final = (
-    update(Record)
+    update(_ROWS)
     .where(
-        Record.dataset_id == bindparam("of_dataset"),
-        Record.record_id == _IDS,
-        Record.state == any_(bindparam("states", type_=ARRAY(Text))),
+        _ROWS.c.dataset_id == bindparam("of_dataset"),
+        _ROWS.c.record_id == _IDS,
+        _ROWS.c.state == any_(bindparam("states", type_=ARRAY(Text))),
     )
     .values(state=bindparam("to"))
-    .execution_options(synchronize_session=False)
 )
 
 
 def _refs(dataset_id: Any) -> Any:
-    columns = (Record.record_id, Record.split, Record.state, Record.last_edition)
-    return select(*columns).where(Record.dataset_id == dataset_id)
+    columns = (_ROWS.c.record_id, _ROWS.c.split, _ROWS.c.state, _ROWS.c.last_edition)
+    return select(*columns).where(_ROWS.c.dataset_id == dataset_id)
 
 
-_NAMED_REFS: Final = _refs(bindparam("dataset_id")).where(Record.record_id == _IDS)
+_NAMED_REFS: Final = _refs(bindparam("dataset_id")).where(_ROWS.c.record_id == _IDS)
 
 
 _LOCK: Final = select(func.count()).select_from(

@@ -128,8 +128,7 @@ def announce(
 ) -> None:
     """Write the request's present state to its timeline and tell webhook receivers."""
     event = "deletion_request.created" if kind == "created" else _EVENTS[Status(request.status)]
-    _write(tx, request, kind=kind, actor=actor, detail=detail, at=at)
-    _tell(tx, request, event, {}, at)
+    _write(tx, request, kind=kind, actor=actor, detail=detail, at=at, telling=_told(request, event, {}, at))
 
 
 def remark(
@@ -147,18 +146,25 @@ def remark(
     The event is ``deletion_request.<kind>``. The request must be locked.
     """
     request.revision += 1
-    _write(tx, request, kind=kind, actor=actor, detail=detail, at=at)
-    _tell(tx, request, f"deletion_request.{kind}", told, at)
+    telling = _told(request, f"deletion_request.{kind}", told, at)
+    _write(tx, request, kind=kind, actor=actor, detail=detail, at=at, telling=telling)
 
 
 def _write(
-    tx: Session, request: DeletionRequest, *, kind: str, actor: str, detail: Mapping[str, Any], at: datetime
+    tx: Session,
+    request: DeletionRequest,
+    *,
+    kind: str,
+    actor: str,
+    detail: Mapping[str, Any],
+    at: datetime,
+    telling: Mapping[str, Any] | None = None,
 ) -> None:
     request.updated_at = at
-    Requests(tx).add_event(request, kind, actor, detail, at)
+    Requests(tx).add_event(request, kind, actor, detail, at, telling=telling)
 
 
-def _tell(tx: Session, request: DeletionRequest, event: str, more: Mapping[str, Any], at: datetime) -> None:
+def _told(request: DeletionRequest, event: str, more: Mapping[str, Any], at: datetime) -> Mapping[str, Any]:
     data = {
         "id": request.id,
         "status": request.status,
@@ -168,7 +174,7 @@ def _tell(tx: Session, request: DeletionRequest, event: str, more: Mapping[str, 
         "sequence": request.revision,
         **more,
     }
-    outbox.put_event(tx, workspace_id=request.workspace_id, type=event, data=data, at=at)
+    return outbox.event_values(workspace_id=request.workspace_id, type=event, data=data, at=at)
 
 
 def _follow(

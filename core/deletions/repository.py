@@ -7,15 +7,18 @@ from datetime import datetime
 from typing import Any, Final, TypeVarTuple
 
 from sqlalchemy import ARRAY, Select, String, and_, bindparam, case, exists, func, or_, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, aliased
 
 from core.access.repository import lock
+from core.datasets.lifecycle import COMES_FROM, RecordState
 from core.datasets.tables import Dataset, Record
 from core.deletions.commands import ListFilter, Waiter
 from core.deletions.errors import ExternalIdTaken, NoVersion, RequestNotFound
 from core.deletions.lifecycle import OPEN, Status
 from core.deletions.tables import DeletionEvent, DeletionRecord, DeletionRequest, DeletionTarget
 from core.holds.repository import LEGAL_HOLD, Holds, dataset_held, model_held
+from core.platform import outbox
 from core.platform.database import inserting
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.registry.errors import ModelNotFound
@@ -97,8 +100,18 @@ class Requests:
         if self._tx.execute(_ADD, values).first() is None:
             raise ExternalIdTaken(self._tx.execute(_taken(request.workspace_id, request.external_id)).scalar_one())
 
-    def cover(self, request_id: str, dataset_id: str, record_ids: Collection[str], targets: Sequence[Target]) -> None:
-        """Insert what a request covers in one data set: records, and models to unlearn them from. In one statement."""
+    def cover(
+        self,
+        request_id: str,
+        dataset_id: str,
+        record_ids: Collection[str],
+        targets: Sequence[Target],
+        active: Sequence[str],
+    ) -> None:
+        """Insert what a request covers in one data set: records, and models to unlearn them from.
+
+        Those of the records that are ``active`` await erasure from now on. All in one statement.
+        """
         self._tx.execute(
             _COVER,
             {
@@ -108,6 +121,9 @@ class Requests:
                 "models": [target.model_id for target in targets],
                 "statuses": [target.status for target in targets],
                 "reasons": [target.waits_for for target in targets],
+                "active": active,
+                "from": list(COMES_FROM[RecordState.PENDING_ERASURE]),
+                "to": RecordState.PENDING_ERASURE,
             },
         )
 
@@ -296,11 +312,19 @@ class Requests:
         return Learner(model_id, name, policy, held), dataset
 
     def add_event(
-        self, request: DeletionRequest, kind: str, actor: str, detail: Mapping[str, Any], at: datetime
+        self,
+        request: DeletionRequest,
+        kind: str,
+        actor: str,
+        detail: Mapping[str, Any],
+        at: datetime,
+        *,
+        telling: Mapping[str, Any] | None = None,
     ) -> None:
-        """One line of the timeline, numbered by the request's revision."""
+        """One line of the timeline, numbered by the request's revision. ``telling``: an ``outbox.event_values``."""
         place = {"request_id": request.id, "sequence": request.revision, "status": request.status}
-        self._tx.execute(_EVENT, {**place, "type": kind, "actor": actor, "detail": dict(detail), "at": at})
+        line = {**place, "type": kind, "actor": actor, "detail": dict(detail), "at": at}
+        self._tx.execute(_EVENT if telling is None else _TOLD_EVENT, {**line, **(telling or {})})
 
     def events(self, request_id: str) -> Sequence[DeletionEvent]:
         """The timeline in order."""
@@ -393,9 +417,16 @@ _ADD: Final = (
     .returning(DeletionRequest.__table__.c.id)
 )
 _EVENT: Final = inserting(DeletionEvent)
+_TOLD_EVENT: Final = outbox.with_event(
+    "insert into deletion_events (request_id, sequence, type, status, actor, detail, at)"
+    " values (:request_id, :sequence, :type, :status, :actor, :detail, :at)"
+).bindparams(bindparam("detail", type_=JSONB))
 _COVER: Final = text(
     "with targets as (insert into deletion_targets (request_id, model_id, status, waits_for) select :request_id, t.*"
-    " from unnest(cast(:models as text[]), cast(:statuses as text[]), cast(:reasons as text[])) t)"
+    " from unnest(cast(:models as text[]), cast(:statuses as text[]), cast(:reasons as text[])) t),"
+    " marked as (update records set state = :to"
+    " where dataset_id = :dataset_id and record_id = any(cast(:active as text[]))"
+    " and state = any(cast(:from as text[])))"
     " insert into deletion_records (request_id, dataset_id, record_id)"
     " select :request_id, :dataset_id, unnest(cast(:record_ids as text[]))"
 )

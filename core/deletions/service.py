@@ -322,11 +322,9 @@ def _opened(
 def _cover(tx: Session, request_id: str, part: Part) -> None:
     ids = [record.record_id for record in part.covered]
     active = sorted(record.record_id for record in part.covered if record.state == "active")
-    Requests(tx).cover(request_id, part.dataset_id, ids, _targets(part))
     if len(active) > 1:
         Records(tx).lock(part.dataset_id, active)
-    if active:
-        Records(tx).mark(part.dataset_id, active, "pending_erasure")
+    Requests(tx).cover(request_id, part.dataset_id, ids, _targets(part), active)
 
 
 def _targets(part: Part) -> list[Target]:

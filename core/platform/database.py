@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ClassVar, cast
 
-from sqlalchemy import DateTime, Engine, MetaData, Table, create_engine, text
+from sqlalchemy import DateTime, Engine, MetaData, Row, Table, create_engine, text
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -62,12 +62,21 @@ def transaction(engine: Engine) -> Generator[Session]:
         yield session
 
 
-def inserting(rows: type[Base]) -> Insert:
-    """For rows that nothing reads again in their transaction: past the session, an INSERT costs a third.
+Columns = Row[*tuple[Any, ...]]
+"""What a statement on a table gives, by the columns' names."""
 
-    Parameters go by the columns' names. What is pending in the session is not flushed first.
+
+def table_of(rows: type[Base]) -> Table:
+    """For statements past the session, which cost a third less: they give columns and take no notice of its objects.
+
+    What is pending in the session is not flushed first.
     """
-    return insert(cast("Table", rows.__table__))
+    return cast("Table", rows.__table__)
+
+
+def inserting(rows: type[Base]) -> Insert:
+    """For rows that nothing reads again in their transaction: see ``table_of``. Parameters go by the columns' names."""
+    return insert(table_of(rows))
 
 
 def database_now(tx: Session) -> datetime:

@@ -6,6 +6,7 @@ from sqlalchemy import bindparam, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from core.access.repository import lock
+from core.platform.database import Columns, table_of
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.policies.tables import PolicyRow
 
@@ -21,9 +22,9 @@ class Policies:
         """Wait for other writers of this name, until the end of the transaction."""
         lock(self._tx, "policy", workspace_id, name)
 
-    def current(self, workspace_id: str, name: str) -> PolicyRow | None:
-        """The current version of a name."""
-        return self._tx.scalar(_CURRENT, {"workspace_id": workspace_id, "name": name})
+    def current(self, workspace_id: str, name: str) -> Columns | None:
+        """The columns of the current version of a name; None when there is none."""
+        return self._tx.execute(_CURRENT, {"workspace_id": workspace_id, "name": name}).one_or_none()
 
     def add(self, row: PolicyRow) -> PolicyRow:
         """Insert it."""
@@ -45,9 +46,10 @@ class Policies:
         return page_of(rows, page, lambda row: (row.created_at, row.id))
 
 
+_ROWS: Final = table_of(PolicyRow)
 _CURRENT: Final = (
-    select(PolicyRow)
-    .where(PolicyRow.workspace_id == bindparam("workspace_id"), PolicyRow.name == bindparam("name"))
-    .order_by(PolicyRow.version.desc())
+    select(_ROWS)
+    .where(_ROWS.c.workspace_id == bindparam("workspace_id"), _ROWS.c.name == bindparam("name"))
+    .order_by(_ROWS.c.version.desc())
     .limit(1)
 )

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from core.access import audit
+from core.platform.database import Columns
 from core.platform.errors import InvalidInput, NotFound, Problem
 from core.platform.ids import new_id
 from core.platform.paging import Page, Slice
@@ -96,5 +97,5 @@ def list_policies(tx: Session, *, workspace_id: str, page: Page) -> Slice[Policy
     return Slice(shown, rows.next_cursor, rows.has_more)
 
 
-def _shown(row: PolicyRow) -> PolicyVersion:
+def _shown(row: PolicyRow | Columns) -> PolicyVersion:
     return PolicyVersion(row.name, row.version, from_json(row.body), row.created_at)
