@@ -56,6 +56,7 @@ from api.routes import (
 )
 from api.tracing import ServerSpans
 from core.access.tokens import Tokens
+from core.deletions.room import Room
 from core.opendsr.signing import Signer, open_signer
 from core.operations import service as operations
 from core.platform.clock import Clock, utc_now
@@ -134,6 +135,7 @@ def create_app(
     app.state.opendsr = signer
     app.state.metrics = registry
     app.state.limits = _limits_of(settings, LimitMetrics(registry))
+    app.state.room = Room(settings.api.max_open_requests)
     app.state.database = Database(engine, connections=2 * settings.database.pool_size)
     app.state.store = _store_of(settings, store)
     errors.install(app)

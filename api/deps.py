@@ -23,6 +23,7 @@ from api.security import asks_for, credential_of
 from core.access.principal import Principal
 from core.access.service import Unauthenticated
 from core.access.tokens import Tokens
+from core.deletions.room import Room
 from core.platform.clock import Clock
 from core.platform.objects import ObjectStore
 from core.platform.paging import DEFAULT_LIMIT, MAX_LIMIT, Cursors, Page, Slice
@@ -107,6 +108,10 @@ async def _keyring(request: Request) -> Keyring:
     return request.app.state.keyring
 
 
+async def _room(request: Request) -> Room:
+    return request.app.state.room
+
+
 async def _limits(request: Request) -> RateLimits:
     return request.app.state.limits
 
@@ -124,6 +129,7 @@ Config = Annotated[Settings, Depends(_settings)]
 Store = Annotated[ObjectStore, Depends(_store)]
 Keys = Annotated[Keyring, Depends(_keyring)]
 Now = Annotated[datetime, Depends(_now)]
+OpenRoom = Annotated[Room, Depends(_room)]
 Limits = Annotated[RateLimits, Depends(_limits)]
 AccessTokens = Annotated[Tokens, Depends(_tokens)]
 

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from api.deps import Config, Keys, Now, PageIn, Tx, requires
+from api.deps import Config, Keys, Now, OpenRoom, PageIn, Tx, requires
 from api.errors import InvalidRequest, pointer, problem_of, problems
 from api.idempotency import Once, replay_of
 from api.schemas.common import Listing, TimeIn
@@ -53,7 +53,15 @@ _ENDS = FINAL | {"needs_review"}
     responses=problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def submit_deletion_request(
-    body: DeletionRequestIn, caller: Writer, tx: Tx, keyring: Keys, settings: Config, now: Now, once: Once, wait: Wait
+    body: DeletionRequestIn,
+    caller: Writer,
+    tx: Tx,
+    keyring: Keys,
+    settings: Config,
+    room: OpenRoom,
+    now: Now,
+    once: Once,
+    wait: Wait,
 ) -> Response:
     """Accepts the request: from this answer on, its records are in no later retain set. The work follows.
 
@@ -69,8 +77,8 @@ async def submit_deletion_request(
             command=body.to_command(),
             keyring=keyring,
             max_ids=settings.api.max_ids_per_request,
-            max_open=settings.api.max_open_requests,
             at=now,
+            room=room,
         )
         return DeletionRequestOut.of(made, base_url=settings.public_url, at=now)
 

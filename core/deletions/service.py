@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,7 @@ from core.deletions.errors import (
 )
 from core.deletions.lifecycle import FINAL, IllegalMove, Status, advance_target
 from core.deletions.repository import Belongings, Learner, Requests, Target
+from core.deletions.room import Room
 from core.deletions.selection import Part, check_size, digests_of, find, searched
 from core.deletions.tables import DeletionEvent, DeletionRequest
 from core.holds.repository import LEGAL_HOLD, Holds
@@ -33,9 +34,6 @@ from core.policies import service as policies
 from core.policies.body import Policy
 from core.policies.regulations import in_force
 
-_CROWD: Final = 1000
-"""More submissions of one workspace than are ever under way at once."""
-
 
 def submit(
     tx: Session,
@@ -46,15 +44,15 @@ def submit(
     keyring: Keyring,
     max_ids: int,
     at: datetime,
-    max_open: int | None = None,
+    room: Room | None = None,
 ) -> RequestView:
-    """Accept a request: from the commit on, its records are in no later retain set.
+    """Accept a request: from the commit on, its records are in no later retain set. ``room`` None: for any number.
 
     A request about nobody known, or about records that no model holds, is completed at once. Raises ``EmptySelection``,
     ``TooManyIds``, ``TooManyOpenRequests``, ``ExternalIdTaken``, ``PolicyNotFound`` and whatever ``selection.find``
     and ``terms.clock`` raise.
     """
-    _enter(tx, workspace_id, max_open)
+    _enter(tx, workspace_id, room)
     request, parts = _accept(tx, workspace_id, actor, command, keyring, max_ids, at)
     _note_submitted(tx, request, actor, at)
     return _view_of_new(tx, request, parts)
@@ -94,19 +92,15 @@ def submit_many(
     ]
 
 
-def _enter(tx: Session, workspace_id: str, max_open: int | None) -> None:
-    """Take the lock to submit one request: shared, unless it is in a sandbox, which invents the records.
-
-    So many submissions at once that they would fill the room left are counted one after another.
-    """
+def _enter(tx: Session, workspace_id: str, room: Room | None) -> None:
+    """Take the lock to submit one request: shared, unless it is in a sandbox, which invents the records."""
     requests = Requests(tx)
     if is_sandbox(workspace_id):
         requests.serialise(workspace_id)
     else:
         requests.submit_among_others(workspace_id)
-    if max_open is not None and requests.open_in(workspace_id, at_most=max_open) + _CROWD > max_open:
-        requests.line_up(workspace_id)
-        check_room(tx, workspace_id, max_open)
+    if room is not None:
+        room.check(tx, workspace_id)
 
 
 def check_room(tx: Session, workspace_id: str, max_open: int | None, *, adding: int = 1) -> None:

@@ -13,6 +13,7 @@ from core.datasets.identities import identity_digests
 from core.datasets.tables import Dataset, DatasetEdition, DatasetFile, Record, RecordIdentity
 from core.deletions import service
 from core.deletions.commands import RequestView, SubmitDeletion
+from core.deletions.room import Room
 from core.platform.ids import new_id
 from core.platform.secrets import Keyring
 from core.registry.publishing import publish
@@ -33,14 +34,14 @@ class Estate:
     models: dict[str, str] = field(default_factory=dict)
 
     def submit(
-        self, tx: Session, *record_ids: str, at: datetime = AT, max_open: int | None = None, **fields: Any
+        self, tx: Session, *record_ids: str, at: datetime = AT, room: Room | None = None, **fields: Any
     ) -> RequestView:
         """Submit a request for records of the model ``digits`` unless ``fields`` say otherwise."""
         fields.setdefault("model", "digits")
         command = SubmitDeletion(record_ids=record_ids, **fields)
         return service.submit(
             tx, workspace_id=self.workspace_id, actor="key_t", command=command, keyring=KEYRING, max_ids=100, at=at,
-            max_open=max_open,
+            room=room,
         )  # fmt: skip
 
     def add_dataset(self, tx: Session, name: str, *, train: int = 6, test: int = 2, status: str = "ready") -> str:

@@ -1,11 +1,14 @@
 """A workspace has at most so many requests that have not ended; what has ended makes room."""
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
 
 from core.access.service import workspace_named
+from core.deletions.errors import TooManyOpenRequests
+from core.deletions.room import Room
 from core.platform.database import transaction
-from tests.builders.estate import Estate
+from tests.builders.estate import Estate, estate
 from tests.builders.opendsr import BASE, erasure
 from tests.builders.web import Web, web
 
@@ -60,3 +63,46 @@ def test_an_opendsr_request_without_room_is_refused_and_leaves_nothing(acme: Web
     assert refused.status_code == 429
     assert refused.json()["error"]["code"] == 429
     assert acme.get(f"{BASE}/requests/{wanted['subject_request_id']}").status_code == 404
+
+
+def test_where_there_is_plenty_of_room_it_is_counted_again_after_a_second_and_nobody_waits(emptied: Engine) -> None:
+    now = 0.0
+    room = Room(6000, lambda: now)
+    with transaction(emptied) as tx:
+        workspace_id = estate(tx).workspace_id
+    with transaction(emptied) as first:
+        room.check(first, workspace_id)
+        with transaction(emptied) as tx:
+            tx.execute(text("set local lock_timeout = '50ms'"))
+            room.check(tx, workspace_id)
+            _fill(tx, workspace_id, 6000)
+    now = 0.9
+    with transaction(emptied) as tx:
+        room.check(tx, workspace_id)
+    now = 1.0
+    with transaction(emptied) as tx, pytest.raises(TooManyOpenRequests):
+        room.check(tx, workspace_id)
+
+
+def test_where_there_is_little_room_it_is_counted_every_time(emptied: Engine) -> None:
+    room = Room(100, lambda: 0.0)
+    with transaction(emptied) as tx:
+        workspace_id = estate(tx).workspace_id
+        room.check(tx, workspace_id)
+        _fill(tx, workspace_id, 1)
+        room.check(tx, workspace_id)
+        _fill(tx, workspace_id, 99)
+        with pytest.raises(TooManyOpenRequests):
+            room.check(tx, workspace_id)
+
+
+def _fill(tx: Session, workspace_id: str, count: int) -> None:
+    tx.execute(
+        text(
+            "insert into deletion_requests"
+            " (id, workspace_id, status, status_detail, reason, metadata, record_count, already_erased)"
+            " select 'del_' || gen_random_uuid(), :workspace_id, 'pending', 'queued', 'x', '{}', 0, 0"
+            " from generate_series(1, :count)"
+        ),
+        {"workspace_id": workspace_id, "count": count},
+    )

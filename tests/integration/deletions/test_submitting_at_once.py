@@ -15,6 +15,7 @@ from core.deletions import service
 from core.deletions.commands import SubmitDeletion
 from core.deletions.errors import ExternalIdTaken, TooManyOpenRequests
 from core.deletions.repository import Requests
+from core.deletions.room import Room
 from core.deletions.tables import DeletionRequest
 from core.platform.database import transaction
 from core.platform.errors import DomainError
@@ -107,11 +108,11 @@ def impatient(database: Engine) -> Generator[Session]:
 
 
 def test_no_more_are_accepted_at_once_than_there_is_room_for(database: Engine) -> None:
-    built = built_in(database)
+    built, room = built_in(database), Room(3)
 
     def submit() -> object:
         with transaction(database) as tx:
-            return built.submit(tx, "r-0", max_open=3)
+            return built.submit(tx, "r-0", room=room)
 
     results = at_once(*[submit] * 6)
     assert sum(isinstance(result, TooManyOpenRequests) for result in results) == 3
