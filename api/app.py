@@ -70,6 +70,7 @@ from core.platform.tracing import tracer
 log = structlog.get_logger()
 
 ROUTES: Final = (
+    deletion_requests,  # first, because each is asked in turn whether a call is its own
     access,
     oauth,
     audit,
@@ -78,7 +79,6 @@ ROUTES: Final = (
     storage,
     datasets,
     models,
-    deletion_requests,
     subjects,
     hardness_assessments,
     runs,

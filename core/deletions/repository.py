@@ -19,7 +19,7 @@ from core.deletions.lifecycle import OPEN, Status
 from core.deletions.tables import DeletionEvent, DeletionRecord, DeletionRequest, DeletionTarget
 from core.holds.repository import LEGAL_HOLD, Holds, dataset_held, model_held
 from core.platform import outbox
-from core.platform.database import inserting
+from core.platform.database import inserting, table_of
 from core.platform.paging import Page, Slice, keyset, page_of
 from core.registry.errors import ModelNotFound
 from core.registry.tables import Model, ModelVersion
@@ -383,6 +383,7 @@ class Requests:
     def belongings(self, request_ids: Collection[str]) -> Mapping[str, Belongings]:
         """For each request that has targets, what hangs on it by them."""
         found: dict[str, list[Any]] = defaultdict(list)
+        self._tx.flush()  # of targets that have just been changed; the statement does not do so by itself
         for target in self._tx.execute(_OF_TARGETS, {"request_ids": list(request_ids)}):
             found[target.request_id].append(target)
         return {request_id: _together(targets) for request_id, targets in found.items()}
@@ -457,18 +458,21 @@ _BY_NAME: Final = (
     .join(Dataset, Dataset.id == Model.dataset_id)
     .where(Model.workspace_id == bindparam("workspace_id"), Model.name == bindparam("name"))
 )
+_TARGETS: Final = table_of(DeletionTarget)
+_MODELS: Final = table_of(Model)
+_VERSIONS: Final = table_of(ModelVersion)
 _OF_TARGETS: Final = (
     select(
-        DeletionTarget.request_id,
-        Model.name,
-        case((DeletionTarget.status == Status.PENDING, DeletionTarget.waits_for)).label("reason"),
-        ModelVersion.certificate_id,
-        ModelVersion.created_at.label("certified_at"),
+        _TARGETS.c.request_id,
+        _MODELS.c.name,
+        case((_TARGETS.c.status == Status.PENDING, _TARGETS.c.waits_for)).label("reason"),
+        _VERSIONS.c.certificate_id,
+        _VERSIONS.c.created_at.label("certified_at"),
     )
-    .join(Model, Model.id == DeletionTarget.model_id)
-    .outerjoin(ModelVersion, ModelVersion.run_id == DeletionTarget.run_id)
-    .where(DeletionTarget.request_id == func.any(bindparam("request_ids", type_=ARRAY(String))))
-    .order_by(Model.name)
+    .join(_MODELS, _MODELS.c.id == _TARGETS.c.model_id)
+    .outerjoin(_VERSIONS, _VERSIONS.c.run_id == _TARGETS.c.run_id)
+    .where(_TARGETS.c.request_id == func.any(bindparam("request_ids", type_=ARRAY(String))))
+    .order_by(_MODELS.c.name)
 )
 
 
