@@ -58,8 +58,7 @@ class Database:
             yield session
             await _commit(session)
         finally:
-            with CancelScope(shield=True):
-                await _close(session)
+            await _close(session)
             self._free(session)
 
     async def end_early(self, session: Session) -> None:
@@ -87,7 +86,8 @@ async def _commit(session: Session) -> None:
 async def _close(session: Session) -> None:
     """A commit has given the connection back already, and then nothing is left to do that would need a thread."""
     if session.in_transaction():
-        await run_in_threadpool(session.close)
+        with CancelScope(shield=True):
+            await run_in_threadpool(session.close)
     else:
         session.close()
 

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final, TypeVar
 
-from fastapi import Depends, Header, Response
+from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 
-from api.deps import Database, Db
+from api.deps import Database
 
 T = TypeVar("T")
 
@@ -79,12 +79,13 @@ def _read_last(tx: Session, read: Callable[[Session], T]) -> T:
 
 
 async def waiter(
-    database: Db,
+    request: Request,
     prefer: Annotated[
         str | None, Header(description=f"`wait=N` holds the answer up to N seconds, at most {LONGEST_S} (RFC 7240)")
     ] = None,
 ) -> Waiter:
     """The ``Wait`` of this request. Preferences that cannot be read are ignored, as RFC 7240 asks."""
+    database: Database = request.app.state.database
     match = _WAIT.search(prefer or "")
     if match is None and _AT_ONCE.search(prefer or ""):
         return Waiter(database, 0)

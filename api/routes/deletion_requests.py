@@ -163,9 +163,9 @@ def list_deletion_requests(
 )
 async def get_deletion_request(
     request_id: str,
+    request: Request,
     caller: Reader,
     tx: Tx,
-    settings: Config,
     now: Now,
     wait: Wait,
     reply: Response,
@@ -180,7 +180,7 @@ async def get_deletion_request(
     )
     if fail_as_error and seen.request.status == "failed":
         raise DeletionFailed(seen.error or {})
-    out = DeletionRequestOut.of(seen, base_url=settings.public_url, at=now)
+    out = DeletionRequestOut.of(seen, base_url=request.app.state.base_url, at=now)
     etag = f'"{seen.request.revision}.{out.status_detail}.{len(out.certificate_ids)}"'
     headers = {"ETag": etag, **_retry_after(seen, now)}
     if unchanged(if_none_match, etag):

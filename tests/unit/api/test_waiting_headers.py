@@ -1,22 +1,23 @@
 """``Prefer`` and ``If-None-Match``: read where they can be, and passed over where not."""
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from fastapi import FastAPI, Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.deps import Database
 from api.waiting import LONGEST_S, Waiter, unchanged, waiter
 
-NO_DATABASE = cast(Database, None)
+REQUEST = Request({"type": "http", "app": FastAPI()})
+REQUEST.app.state.database = None
 HEADER_TEXT = st.text(st.characters(max_codepoint=255))
 TAGS = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=32).map('"{}"'.format)
 
 
 def _waiter(prefer: str | None) -> Waiter:
-    return asyncio.run(waiter(NO_DATABASE, prefer))
+    return asyncio.run(waiter(REQUEST, prefer))
 
 
 def _applied(found: Waiter) -> dict[str, Any]:
