@@ -236,7 +236,7 @@ _PARAMETERS: Final[Mapping[str, _Rule]] = {
     "block": _one_of(BLOCKS),
     "stop_rule": _one_of(STOP_RULES),
     "max_steps": _whole(1, 100_000),
-    "batch_size": _whole(1, 65_536),
+    "batch_size": _whole(0, 65_536),
     "micro_batch_size": _whole(1, 65_536),
     "max_grad_norm": _number(0, 1e6, open_ends=True),
     "forget_target_ratio": _number(0, 10, open_ends=True),

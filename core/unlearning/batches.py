@@ -127,9 +127,14 @@ class RetainBatches:
         """Size of the whole retain set."""
         return len(self._places)
 
+    @property
+    def batch_size(self) -> int:
+        """Examples of one batch."""
+        return self._sampler.batch_size
+
     def steps(self, epochs: int) -> int:
         """How many batches hold every record ``epochs`` times."""
-        return math.ceil(epochs * len(self._places) / self._sampler.batch_size)
+        return math.ceil(epochs * len(self._places) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[Example]]:
         """Batches of ``batch_size`` examples, or of the whole set if it is smaller. Raises ``BadRecord``."""
@@ -141,7 +146,7 @@ class RetainBatches:
         return islice(self._batches(windows), batches, None)
 
     def _batches(self, start: int) -> Iterator[list[Example]]:
-        size = self._sampler.batch_size
+        size = self.batch_size
         for window in ahead(self._windows(start)):
             for i in range(BATCHES_A_WINDOW):
                 yield window[i * size : (i + 1) * size]

@@ -18,9 +18,9 @@ _REPAIR_INTERVAL = 5
 _SCORES = ("losses", "correct", "counted")
 
 
-def steps_between_looks(retain_records: int, parameters: Parameters) -> int:
+def steps_between_looks(bench: Bench) -> int:
     """A look costs a forward pass over both samples: far enough apart to take about a third of a run."""
-    return max(_LEAST_INTERVAL, math.ceil(retain_records / (2 * parameters.batch_size)))
+    return max(_LEAST_INTERVAL, math.ceil(len(bench.retain) / (2 * bench.retain_batches.batch_size)))
 
 
 class Guard:
@@ -30,7 +30,7 @@ class Guard:
         self._bench = bench
         self._baseline = baseline
         self._parameters = parameters
-        self._interval = steps_between_looks(len(bench.retain), parameters)
+        self._interval = steps_between_looks(bench)
         self._safe: Weights = bench.copy_weights()
         self._looked_at = 0
         self._everyone = baseline.everyone

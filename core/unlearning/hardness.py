@@ -104,14 +104,14 @@ def assess(bench: Bench, baseline: Baseline, parameters: Parameters, *, scoring_
     cost = Cost(
         gradients_s=float(np.median([sample.seconds for sample in samples])),
         scoring_s=scoring_s,
-        steps_between_looks=steps_between_looks(len(bench.retain), parameters),
+        steps_between_looks=steps_between_looks(bench),
     )
     firsts = [sample.first for sample in samples]
     way = way_to_target(baseline, parameters)
     kept = Kept(
         loss=baseline.retain.loss,
         forgotten=len(bench.forget) / bench.retain_batches.records,
-        noise=float(baseline.retain.losses.std()) / math.sqrt(parameters.batch_size),
+        noise=float(baseline.retain.losses.std()) / math.sqrt(bench.retain_batches.batch_size),
     )
     guessed = forecast(firsts, way, cost, parameters, kept=kept)
     return _block(samples, list(bench.model.trainable), parameters) | {"forecast": finite_only(guessed)}

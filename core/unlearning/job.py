@@ -7,6 +7,7 @@ supervisor can build and read both without loading it.
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,8 +87,8 @@ class Parameters:
     block: str = "tensor"
     stop_rule: str = "sign_aware"
     max_steps: int = 200
-    batch_size: int = 128
-    """Records of one retain minibatch."""
+    batch_size: int = 0
+    """Records of one retain minibatch; 0: as ``minibatch`` chooses."""
     micro_batch_size: int = 64
     """Records of one forward pass when the whole forget set is accumulated."""
     max_grad_norm: float = 1.0
@@ -127,6 +128,13 @@ class Parameters:
     """So many records of a set are answered by a language model itself, at most; that is slow."""
     reference: str = "none"
     """One of ``REFERENCES``: ``retrain`` also trains a small model anew without the forget set, to compare with."""
+
+    def minibatch(self, retained: int) -> int:
+        """Records of one minibatch out of so many: ``batch_size``, or an eighth of them, but 32 to 128.
+
+        Of a small retain set a larger share costs a step as much as an epoch, and does not spare one.
+        """
+        return self.batch_size or min(128, max(32, math.ceil(retained / 8)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,8 @@ def prepare(
         sample = getattr(places, name).sample(parameters.max_evaluation_records, seed=parameters.seed)
         return ExampleSet(dataset, family, sample, cache=cache)
 
-    batches = RetainBatches(
-        dataset, family, places.retain, batch_size=parameters.batch_size, seed=parameters.seed, cache=cache
-    )
+    size = parameters.minibatch(len(places.retain))
+    batches = RetainBatches(dataset, family, places.retain, batch_size=size, seed=parameters.seed, cache=cache)
     holdout = measured("holdout")
     bench = Bench(
         model=model,

@@ -70,7 +70,7 @@ def test_every_method_can_be_chosen(method: str) -> None:
         ("max_steps", 0),
         ("max_steps", 1.5),
         ("max_steps", 100_001),
-        ("batch_size", 0),
+        ("batch_size", -1),
         ("micro_batch_size", -1),
         ("max_grad_norm", 0),
         ("forget_target_ratio", 0),

@@ -39,6 +39,7 @@ class Batches:
 
     def __init__(self, points: Points) -> None:
         self._points = points
+        self.batch_size = len(points)
 
     def __iter__(self) -> Iterator[list[Example]]:
         while True:
