@@ -65,16 +65,6 @@ class Judged:
             "gates": [{name: gate[name] for name in names} for gate in outcome.gates],
         }
 
-    @property
-    def stopped_by(self) -> Sequence[str]:
-        """Gates that failed and count, or (with a question mark) that a verdict needs and were undecided."""
-        return [
-            str(gate["name"]) + ("?" if gate["status"] == "undecided" else "")
-            for gate in self.result.outcome.gates
-            if (gate["status"] == "failed" and gate["severity"] in ("required", "important"))
-            or (gate["status"] == "undecided" and gate["severity"] == "required")
-        ]
-
 
 def forget_sets(built: Built, seed: int) -> Iterator[Sequence[str]]:
     """Disjoint groups of people, of the sizes in ``SIZES``."""
@@ -152,7 +142,7 @@ def _print_run(one: Judged) -> None:
     outcome, people = one.result.outcome, one.result.person.count("+") + 1
     print(
         f"{one.result.model:7} seed {one.result.seed:2} people {people} {one.engine:13} {outcome.verdict or '-':21}"
-        f" {outcome.stop_reason or '-':25} {one.result.seconds:6.1f} s  {' '.join(one.stopped_by)}",
+        f" {outcome.stop_reason or '-':25} {one.result.seconds:6.1f} s  {' '.join(one.result.stopped_by)}",
         flush=True,
     )
 
@@ -164,7 +154,7 @@ def _print_summary(found: Sequence[Judged]) -> None:
         if not runs:
             continue
         verdicts = Counter(one.result.outcome.verdict for one in runs)
-        gates = Counter(gate for one in runs for gate in one.stopped_by)
+        gates = Counter(gate for one in runs for gate in one.result.stopped_by)
         counts = (verdicts[word] for word in (*GOOD, "inconclusive", "failed"))
         print(
             f"{engine:13} {len(runs):4} " + "{:7} {:7} {:8} {:7}  ".format(*counts)

@@ -83,6 +83,16 @@ class Result:
         return [name for name, holds in met.items() if not holds]
 
     @property
+    def stopped_by(self) -> Sequence[str]:
+        """Gates that failed and count, or (with a question mark) that a verdict needs and were undecided."""
+        return [
+            str(gate["name"]) + ("?" if gate["status"] == "undecided" else "")
+            for gate in self.outcome.gates
+            if (gate["status"] == "failed" and gate["severity"] in ("required", "important"))
+            or (gate["status"] == "undecided" and gate["severity"] == "required")
+        ]
+
+    @property
     def passed(self) -> bool:
         good = self.outcome.verdict in ("passed", "passed_with_warnings")
         return self.outcome.stop_reason == "target_reached" and good
@@ -207,7 +217,8 @@ def _print_run(result: Result) -> None:
         f" {result.steps:4} steps {result.seconds:5.1f} s  forget {result.loss('before', 'forget'):.4f}"
         f" -> {result.loss('after', 'forget'):.4f}  over holdout {result.ratio:.2f}"
         f"  retain accuracy drop {100 * result.retain_drop:+.2f} pp, holdout {100 * result.holdout_drop:+.2f} pp"
-        f"  AUC {result.auc('before'):.2f} -> {result.auc():.2f}  {result.outcome.verdict}"
+        f"  AUC {result.auc('before'):.2f} -> {result.auc():.2f}"
+        f"  {result.outcome.verdict} {' '.join(result.stopped_by)}"
         f"  missed: {', '.join(target['name'] for target in result.outcome.unmet_targets) or 'nothing'}",
         flush=True,
     )
@@ -217,7 +228,8 @@ def _print_control(result: Result, control: Result) -> None:
     ours, theirs = (one.outcome.timings["unlearn_s"] for one in (result, control))
     missed = ", ".join(result.missed(control)) or "nothing"
     print(
-        f"        trained anew: forget over holdout {control.ratio:.2f}, AUC {control.auc():.2f}, {theirs:.1f} s;"
+        f"        trained anew: forget over holdout {control.ratio:.2f}, AUC {control.auc():.2f},"
+        f" holdout accuracy drop {100 * control.holdout_drop:+.2f} pp, {theirs:.1f} s;"
         f" the run took {ours / theirs:.2f} of that; of the goal missed: {missed}",
         flush=True,
     )
@@ -253,10 +265,19 @@ def measure(model: str, recipe: Recipe, seed: int, options: argparse.Namespace) 
             result, control = unlearn(model, seed, built, people, folder / f"{number}"), None
             _print_run(result)
             if options.control:
-                control = unlearn(model, seed, built, people, folder / f"{number}-control", recipe.anew)
-                _print_control(result, control)
+                control = _anew(result, built, people, folder / f"{number}-control", recipe)
             found.append((result, control))
     return found
+
+
+def _anew(result: Result, built: Built, people: Sequence[str], folder: Path, recipe: Recipe) -> Result | None:
+    """The control of a run, printed beside it; None where there can be none, and then that is printed."""
+    control = unlearn(result.model, result.seed, built, people, folder, recipe.anew)
+    if control.outcome.failure is not None:
+        print(f"        no control: {control.outcome.failure.message}", flush=True)
+        return None
+    _print_control(result, control)
+    return control
 
 
 def main() -> None:
