@@ -69,6 +69,15 @@ def test_limit_keeps_the_promise_within_the_way_left():
     assert REGION.limit(0.1, promised_gain=0.2, remaining_gain=-1.0) == REGION.floor
 
 
+def test_limit_lifts_a_promise_that_leads_nowhere():
+    region = TrustRegion(least=1e-3)
+    assert region.limit(0.1, promised_gain=1e-7, remaining_gain=2.0) == pytest.approx(0.1 * 2e-3 / 1e-7)
+    assert region.limit(0.1, promised_gain=2e-3, remaining_gain=2.0) == 0.1
+    assert region.limit(0.1, promised_gain=0.0, remaining_gain=2.0) == 0.1
+    with pytest.raises(ValueError, match="least"):
+        TrustRegion(least=1.0)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"shrink": 1.0}, {"growth": 0.9}, {"floor": 0.0}, {"accept_share": 0.9}, {"leap": 0.0}]
 )
