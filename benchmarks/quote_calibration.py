@@ -20,7 +20,6 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from benchmarks.measuring import processor_clock
 from benchmarks.memorised import noisy_digits
 from benchmarks.reaching_target import job_for, people_of, select
 from core.unlearning import hardness
@@ -78,17 +78,6 @@ PREDICTED = ("steps", "seconds", "retain_loss_change")
 Case = Mapping[str, Any]
 """One request: ``fit``, ``seed``, ``people`` forgotten, ``stop_reason``, ``quote`` (the forecast), and what came:
 ``steps``, ``seconds`` (of the steps and looks), ``retain_loss_change`` (nats)."""
-
-
-@contextmanager
-def processor_clock() -> Iterator[None]:
-    """Inside, whatever measures time with ``time.perf_counter`` measures that of this process on its processor."""
-    original = time.perf_counter
-    time.perf_counter = time.process_time
-    try:
-        yield
-    finally:
-        time.perf_counter = original
 
 
 def requests(name: str, seed: int, count: int) -> Iterator[Case]:
