@@ -42,8 +42,7 @@ class TrustRegion:
     good_share: the rate grows only after a step that realised this share, and half the retain allowance at most.
     growth, shrink: factors of the rate. floor, cap: its bounds.
     max_retries: how often one step is tried again.
-    leap, least: the largest and the smallest share of the way left to the target that a single step may promise. Gains
-        below the rounding of a loss cannot be seen, and many of them lead nowhere.
+    leap: the largest share of the way left to the target that a single step may promise.
     """
 
     accept_share: float = 0.25
@@ -55,13 +54,12 @@ class TrustRegion:
     cap: float = 1e4
     max_retries: int = 6
     leap: float = 1.0
-    least: float = 0.0
 
     def __post_init__(self) -> None:
         if not (0 < self.shrink < 1 <= self.growth and 0 < self.floor <= self.cap):
             raise ValueError("needs 0 < shrink < 1 <= growth and 0 < floor <= cap")
-        if not (0 <= self.accept_share <= self.good_share and self.retain_share >= 0 and 0 <= self.least < self.leap):
-            raise ValueError("needs 0 <= accept_share <= good_share, retain_share >= 0 and 0 <= least < leap")
+        if not (0 <= self.accept_share <= self.good_share and self.retain_share >= 0 and self.leap > 0):
+            raise ValueError("needs 0 <= accept_share <= good_share, retain_share >= 0 and leap > 0")
 
     def judge(
         self,
@@ -102,20 +100,17 @@ class TrustRegion:
         good = gain >= self.good_share * promised_gain and overrun <= allowance / 2
         return Decision(True, False, self.bounded(learning_rate * (self.growth if good else 1.0)), None, agreement)
 
-    def limit(self, learning_rate: float, *, promised_gain: float, remaining_gain: float) -> float:
-        """The rate at which a step promises ``least`` to ``leap`` of the gain still wanted.
+    def limit(
+        self, learning_rate: float, *, promised_gain: float, remaining_gain: float, least_gain: float = 0.0
+    ) -> float:
+        """The rate at which a step promises ``least_gain`` or more, but no more than ``leap`` of the gain still wanted.
 
         promised_gain: what the step planned at ``learning_rate`` promises. It is proportional to the rate.
         """
-        wanted = self.within(promised_gain, remaining_gain)
+        wanted = min(max(promised_gain, least_gain), self.leap * max(remaining_gain, 0.0))
         if promised_gain <= 0 or wanted == promised_gain:
             return self.bounded(learning_rate)
         return self.bounded(learning_rate * wanted / promised_gain)
-
-    def within(self, promised_gain: float, remaining_gain: float) -> float:
-        """The promise that is nearest to ``promised_gain`` among those allowed."""
-        left = max(remaining_gain, 0.0)
-        return min(max(promised_gain, self.least * left), self.leap * left)
 
     def bounded(self, learning_rate: float) -> float:
         """``learning_rate`` between floor and cap."""

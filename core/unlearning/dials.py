@@ -14,7 +14,7 @@ LEAST_QUOTA = 0.05
 RETAIN_DRIFT = 0.05
 """Retain loss may rise by this share of the way from forget loss to yardstick before every other step repairs it."""
 
-REGION = TrustRegion(accept_share=ACCEPT_SHARE, retain_share=0.05, growth=1.6, leap=0.25, least=1e-6)
+REGION = TrustRegion(accept_share=ACCEPT_SHARE, retain_share=0.05, growth=1.6, leap=0.25)
 
 
 def usable_quota(wanted: float, *, capacity: float, free_capacity: float) -> float:

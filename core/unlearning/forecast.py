@@ -124,14 +124,14 @@ def repair_share(way: Way, kept: Kept) -> float:
 def count_steps(way: Way, first_gain: float, *, realised: float, growth: float, most: int) -> int | None:
     """Steps until no more than ``way.end`` is left; None when that takes more than ``most``.
 
-    Step k promises ``first_gain * growth**k``, within what the trust region allows of what is left, and realises a
-    share of it.
+    Step k promises ``first_gain * growth**k``, but no more than the trust region's leap of what is left, and realises
+    a share of it.
     """
     left, promise = way.start, first_gain
     for step in range(most + 1):
         if left <= way.end:
             return step
-        left -= realised * REGION.within(promise, left)
+        left -= realised * min(promise, REGION.leap * left)
         promise *= growth
     return None
 

@@ -24,7 +24,7 @@ negative wherever the goals are aligned, and the curvature that it leaves out de
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -40,7 +40,7 @@ from core.unlearning.failures import UnlearningError
 from core.unlearning.forecast import Cost, First, Kept, forecast, way_to_target
 from core.unlearning.guard import Baseline, steps_between_looks
 from core.unlearning.job import Parameters
-from core.unlearning.objective import ForgetObjective
+from core.unlearning.objective import ForgetObjective, rounding
 
 BRANCHES = ("direct", "rectified", "colinear", "infeasible")
 _BATCHES = 5
@@ -106,7 +106,8 @@ def assess(bench: Bench, baseline: Baseline, parameters: Parameters, *, scoring_
         scoring_s=scoring_s,
         steps_between_looks=steps_between_looks(bench),
     )
-    firsts = [sample.first for sample in samples]
+    seen = rounding(baseline.forget.losses)  # a run's steps promise no less
+    firsts = [replace(sample.first, promised_gain=max(sample.first.promised_gain, seen)) for sample in samples]
     way = way_to_target(baseline, parameters)
     kept = Kept(
         loss=baseline.retain.loss,

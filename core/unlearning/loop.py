@@ -23,7 +23,7 @@ from core.unlearning.guard import Baseline
 from core.unlearning.hardness import make_optimizer
 from core.unlearning.job import Parameters, StopReason
 from core.unlearning.ledger import Kind, Row, Trial, ledger_row
-from core.unlearning.objective import ForgetObjective
+from core.unlearning.objective import ForgetObjective, rounding
 
 _CEILING = 1.1
 """No step is kept that lifts the forget loss above this multiple of the yardstick."""
@@ -112,7 +112,9 @@ class Unlearning(Course):
         if self._guard.yardstick is not None:
             promised = float(self._optimizer.plan(assessment).promised_forget_gain)
             left = -float(assessment.forget_loss)  # the objective ends at 0
-            group["lr"] = REGION.limit(group["lr"], promised_gain=promised, remaining_gain=left)
+            # A gain below the rounding cannot be seen: by chance its step would be taken back, and the rate shrink.
+            seen = rounding(self._losses)
+            group["lr"] = REGION.limit(group["lr"], promised_gain=promised, remaining_gain=left, least_gain=seen)
 
     def _trials(
         self, kind: Kind, assessment: Assessment, batch: list[Batch], objective: ForgetObjective

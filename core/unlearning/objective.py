@@ -36,6 +36,9 @@ _PEAK = SOFTNESS * (math.log1p(PULL) + PULL * math.log1p(1 / PULL))
 LEAST_LOSS = 1e-5
 """Nats, added to every loss: float32 cannot tell losses below 1e-7 apart, and a sure answer has infinite odds."""
 
+_LOSS_ROUNDING = 1e-7
+"""Nats by which a loss in float32 may be off."""
+
 
 def surprise(losses: Tensor) -> Tensor:
     """log((1 − p)/p) with p = exp(−loss), in nats: the log-odds against the right answer; of any shape.
@@ -45,6 +48,11 @@ def surprise(losses: Tensor) -> Tensor:
     """
     raised = losses + LEAST_LOSS
     return raised + torch.log(-torch.expm1(-raised))
+
+
+def rounding(losses: NDArray[np.floating]) -> float:
+    """Nats by which the mean surprise of records with these losses, (n,), is uncertain as their losses are rounded."""
+    return float((_LOSS_ROUNDING / -np.expm1(-(losses.astype(np.float64) + LEAST_LOSS))).mean())
 
 
 def standing(before: NDArray[np.floating], now: NDArray[np.floating]) -> NDArray[np.float64]:

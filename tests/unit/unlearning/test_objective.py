@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from core.unlearning.objective import AIM, PULL, ForgetObjective, matched_targets, standing, surprise, value_of
+from core.unlearning.objective import (
+    AIM,
+    PULL,
+    ForgetObjective,
+    matched_targets,
+    rounding,
+    standing,
+    surprise,
+    value_of,
+)
 
 
 def test_ranks_are_matched() -> None:
@@ -31,6 +40,10 @@ def test_surprise_is_the_log_odds_against_the_answer() -> None:
     torch.testing.assert_close(
         surprise(losses), torch.tensor([0.0, math.log(4), math.log(1 / 99)]).double(), atol=2e-3, rtol=0
     )
+
+
+def test_the_surprise_of_sure_answers_is_uncertain_as_their_losses_are_rounded() -> None:
+    assert rounding(np.array([1e-4, 50.0])) == pytest.approx((1e-7 / 1.1e-4 + 1e-7) / 2, rel=1e-3)
 
 
 def test_the_gradient_of_a_sure_answer_does_not_vanish() -> None:
