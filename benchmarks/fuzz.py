@@ -22,7 +22,9 @@ from benchmarks.fuzzing.files import fuzz_files
 
 
 def _calls(database_url: str | None, folder: Path, name: str, effort: Effort) -> int:
-    with scratch_database(database_url, folder) as engine:
+    place = folder / name.replace(" ", "-")  # an embedded database is the folder's
+    place.mkdir()
+    with scratch_database(database_url, place) as engine:
         outcome = fuzz(engine, effort)
     print(
         f"{name}: {outcome.calls.total()} calls {dict(outcome.calls)}, answers {dict(sorted(outcome.statuses.items()))}"

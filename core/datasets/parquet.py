@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from core.datasets.probing import FooterProbe
 from core.datasets.reading import BadData, Batch, Layout, checked_batch
 from core.unlearning.pages import Expanding, most_rows, refuse_expanding
 
@@ -22,10 +23,13 @@ _STARTS: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 """How PNG and JPEG begin."""
 _MOST_CONTENT: Final = 2**30
 _MOST_TIMES: Final = 100
+_PROBE: Final = FooterProbe()
 
 
 def read_parquet(path: Path, layout: Layout) -> Iterator[Batch]:
     """See ``Reader``."""
+    if not _PROBE.readable(path):
+        raise BadData("unreadable_file", "it is not a Parquet file whose description can be read")
     try:
         with pq.ParquetFile(path) as file:
             _check_schema(file.schema_arrow, layout)
