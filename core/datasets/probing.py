@@ -6,6 +6,7 @@ process, and whoever registers such a file would end the loops with it, again an
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
+import atexit
 import json
 import select
 import subprocess
@@ -28,6 +29,7 @@ class FooterProbe:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
+        atexit.register(self.close)
 
     def readable(self, path: Path) -> bool:
         """Whether the metadata of each column can be read. A death is believed the second time only."""
