@@ -104,7 +104,10 @@ def _enter(tx: Session, workspace_id: str, room: Room | None) -> None:
 
 
 def check_room(tx: Session, workspace_id: str, max_open: int | None, *, adding: int = 1) -> None:
-    """Raises ``TooManyOpenRequests`` unless so many more may be open in the workspace. None: any number may."""
+    """Raises ``TooManyOpenRequests`` unless so many more may be open in the workspace. None: any number may.
+
+    For who adds several in one transaction, under ``Requests.serialise``; ``Room`` is for single ones.
+    """
     if max_open is not None and Requests(tx).open_in(workspace_id, at_most=max_open) + adding > max_open:
         raise TooManyOpenRequests(max_open)
 

@@ -92,6 +92,8 @@ def create(
         if not _is_same(before, wanted.value, keyring):
             raise SubjectRequestIdTaken
         return Receipt(before, replayed=True)
+    # So that the count holds; and the second of several requests locks records when the first has locked the audit log.
+    Requests(tx).serialise(workspace_id)
     deletions.check_room(tx, workspace_id, profile.max_open)
     native_ids = _submit(tx, row, wanted, actor, keyring, profile, at)
     SubjectRequests(tx).add_work(row.id, native_ids)
@@ -241,8 +243,6 @@ def _submit(
     commands = [
         _command(row, model=model, record_ids=wanted.record_ids, identities=wanted.identities) for model in models
     ]
-    if len(commands) > 1:  # the second locks records when the first has locked the audit log already
-        Requests(tx).serialise(row.workspace_id)
     return [_submit_one(tx, row, command, actor, keyring, profile, at) for command in commands]
 
 

@@ -120,7 +120,8 @@ def test_only_the_models_that_were_named_are_asked(emptied: Engine) -> None:
     assert scene.sql("select distinct status from deletion_requests") == [("cancelled",)]
 
 
-def test_requests_on_several_models_are_not_made_beside_others(emptied: Engine) -> None:
+@pytest.mark.parametrize("more", [{}, {"extensions": {DOMAIN: {"model_ids": ["digits", "other"]}}}])
+def test_requests_are_not_made_beside_others(emptied: Engine, more: dict[str, Any]) -> None:
     scene = Scene(emptied, models=("digits", "other"))
     waiting = (
         "select 1 from pg_locks l join pg_database d on d.oid = l.database"
@@ -129,7 +130,7 @@ def test_requests_on_several_models_are_not_made_beside_others(emptied: Engine) 
     with ThreadPoolExecutor(1) as pool:
         with transaction(emptied) as tx:
             Requests(tx).submit_among_others(scene.built.workspace_id)
-            coming = pool.submit(scene.create, extensions={DOMAIN: {"model_ids": ["digits", "other"]}})
+            coming = pool.submit(scene.create, **more)
             wait_until(lambda: bool(scene.sql(waiting)) or coming.done())
             assert not coming.done()
         assert len(coming.result(30)["subject_request_id"]) == 36
